@@ -1,0 +1,105 @@
+//! Compiles what the program carries: the gRPC contract and the published action tables.
+//!
+//! A faulty table fails the build with the file and line of each fault. Nothing else than Rust is needed:
+//! protox compiles the protos.
+#![expect(clippy::print_stderr, reason = "Cargo shows what a failed build script wrote")]
+#![expect(unreachable_pub, reason = "modules of the library serve here too")]
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+#[path = "src/catalog/compile.rs"]
+mod compile;
+#[path = "src/catalog/row.rs"]
+mod row;
+#[path = "src/catalog/table.rs"]
+mod table;
+#[path = "src/catalog/template.rs"]
+mod template;
+
+use compile::Source;
+use row::{List, Row, Text};
+
+const TABLES: &str = "src/catalog/tables";
+const PROTO: &str = "proto/ecs/authz/v1/authorization.proto";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    compile_tables(&out.join("tables.rs"))?;
+    compile_proto(&out.join("ecs_authz.bin"))
+}
+
+fn compile_proto(descriptors: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    // With comments: `grpcurl describe` shows them.
+    compiler.include_imports(true).include_source_info(true).open_file(PROTO)?;
+    fs::write(descriptors, compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+fn compile_tables(generated: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={TABLES}");
+    println!("cargo::rerun-if-changed=src/catalog");
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(TABLES)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
+    files.sort();
+    let sources = files
+        .iter()
+        .map(|path| Ok(Source { file: path.display().to_string(), text: fs::read_to_string(path)? }))
+        .collect::<Result<Vec<_>, std::io::Error>>()?;
+    let rows = compile::compile(&[], &sources).map_err(|errors| {
+        errors.iter().for_each(|error| eprintln!("{error}"));
+        format!("{} faults in {TABLES}", errors.len())
+    })?;
+    fs::write(generated, emit(&rows)?)?;
+    Ok(())
+}
+
+/// The rows as a constant expression of type `&[Row]`.
+fn emit(rows: &[Row]) -> Result<String, fmt::Error> {
+    let mut code = String::from("&[\n");
+    for row in rows {
+        emit_row(&mut code, row)?;
+    }
+    code.push(']');
+    Ok(code)
+}
+
+fn emit_row(code: &mut String, row: &Row) -> fmt::Result {
+    let Row { origin, table, title, routes, body_key, actions, aliases, dependencies, body_dependencies } =
+        row;
+    writeln!(code, "Row {{ origin: Origin {{ file: {}, line: {} }},", text(&origin.file), origin.line)?;
+    writeln!(code, "table: {}, title: {},", text(table), text(title))?;
+    let routes = list(routes, |route| {
+        format!("Route {{ method: {}, template: {} }}", text(&route.method), text(&route.template))
+    });
+    writeln!(code, "routes: {routes},")?;
+    match body_key {
+        Some(key) => writeln!(code, "body_key: Some({}),", text(key))?,
+        None => writeln!(code, "body_key: None,")?,
+    }
+    writeln!(code, "actions: {},", list(actions, text))?;
+    let aliases = list(aliases, |alias| {
+        format!("Alias {{ action: {}, older: {} }}", text(&alias.action), text(&alias.older))
+    });
+    writeln!(code, "aliases: {aliases},")?;
+    writeln!(code, "dependencies: {},", list(dependencies, text))?;
+    let by_body = list(body_dependencies, |entry| {
+        let (member, names) = (text(&entry.member), list(&entry.dependencies, text));
+        format!("BodyDependency {{ member: {member}, dependencies: {names} }}")
+    });
+    writeln!(code, "body_dependencies: {by_body} }},")
+}
+
+fn text(text: &Text) -> String {
+    format!("Cow::Borrowed({text:?})")
+}
+
+fn list<T: Clone>(items: &List<T>, item: impl Fn(&T) -> String) -> String {
+    let items: Vec<String> = items.iter().map(item).collect();
+    format!("Cow::Borrowed(&[{}])", items.join(", "))
+}

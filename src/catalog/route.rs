@@ -1,0 +1,201 @@
+//! The route table: which route a method and a path are.
+//!
+//! One trie of path segments per method. A literal beats a placeholder, segment by segment from the left. Where a
+//! literal leads nowhere, the placeholder beside it is tried: such a path matches one template only, so it still
+//! has one reading. Building is done once; matching allocates nothing.
+
+use std::collections::HashMap;
+
+use super::path::CanonicalPath;
+use super::row::{Route, Text};
+use super::template::{self, MAX_SEGMENTS, Segment};
+
+/// The index of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct RouteId(usize);
+
+impl RouteId {
+    pub(super) const fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// All routes of a catalog.
+#[derive(Debug, Default)]
+pub(super) struct RouteTable {
+    /// The root of each method's trie.
+    roots: HashMap<Text, NodeId>,
+    nodes: Vec<Node>,
+    route_count: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct NodeId(usize);
+
+#[derive(Debug, Default)]
+struct Node {
+    /// Sorted by text.
+    literals: Vec<(Box<str>, NodeId)>,
+    placeholder: Option<NodeId>,
+    route: Option<RouteId>,
+}
+
+/// The segments of a path, as many as a route can have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segments<'a> {
+    texts: [&'a str; MAX_SEGMENTS],
+    count: usize,
+}
+
+impl<'a> Segments<'a> {
+    /// The segments, or `None` if there are more than any route has.
+    pub(super) fn of(path: &CanonicalPath<'a>) -> Option<Self> {
+        let mut segments = Self { texts: [""; MAX_SEGMENTS], count: 0 };
+        for text in path.segments() {
+            *segments.texts.get_mut(segments.count)? = text;
+            segments.count += 1;
+        }
+        Some(segments)
+    }
+
+    pub(super) fn as_slice(&self) -> &[&'a str] {
+        self.texts.get(..self.count).unwrap_or_default()
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&'a str> {
+        self.as_slice().get(index).copied()
+    }
+}
+
+impl RouteTable {
+    /// Adds a route, or finds the one that matches the same requests.
+    pub(super) fn add(&mut self, route: &Route) -> RouteId {
+        let root = match self.roots.get(&route.method) {
+            Some(root) => *root,
+            None => {
+                let root = self.new_node();
+                self.roots.insert(route.method.clone(), root);
+                root
+            }
+        };
+        let segments = template::parse(&route.template).unwrap_or_default();
+        let end = segments.into_iter().fold(root, |node, segment| self.child(node, segment));
+        let next = RouteId(self.route_count);
+        let Some(node) = self.nodes.get_mut(end.0) else { return next };
+        let id = *node.route.get_or_insert(next);
+        if id == next {
+            self.route_count += 1;
+        }
+        id
+    }
+
+    fn child(&mut self, parent: NodeId, segment: Segment<'_>) -> NodeId {
+        let next = NodeId(self.nodes.len());
+        let Some(node) = self.nodes.get_mut(parent.0) else { return next };
+        let child = match segment {
+            Segment::Placeholder(_) => *node.placeholder.get_or_insert(next),
+            Segment::Literal(text) => match node.literal_index(text) {
+                Ok(index) => node.literals.get(index).map_or(next, |(_, child)| *child),
+                Err(index) => {
+                    node.literals.insert(index, (text.into(), next));
+                    next
+                }
+            },
+        };
+        if child.0 == next.0 {
+            self.new_node();
+        }
+        child
+    }
+
+    fn new_node(&mut self) -> NodeId {
+        self.nodes.push(Node::default());
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// The route of a method and a path. The method is compared byte for byte: `HEAD` is not `GET`.
+    pub(super) fn find(&self, method: &str, segments: &Segments<'_>) -> Option<RouteId> {
+        self.descend(*self.roots.get(method)?, segments.as_slice())
+    }
+
+    /// The methods for which these segments are a route.
+    pub(super) fn methods(&self, segments: &Segments<'_>) -> impl Iterator<Item = &str> {
+        let methods = self.roots.keys().map(AsRef::as_ref);
+        methods.filter(|method| self.find(method, segments).is_some())
+    }
+
+    /// Recursion ends after [`MAX_SEGMENTS`] steps and visits each node of the trie at most once.
+    fn descend(&self, node: NodeId, segments: &[&str]) -> Option<RouteId> {
+        let node = self.nodes.get(node.0)?;
+        let Some((segment, rest)) = segments.split_first() else { return node.route };
+        let literal = node.literal_index(segment).ok().and_then(|index| node.literals.get(index));
+        literal
+            .and_then(|(_, child)| self.descend(*child, rest))
+            .or_else(|| self.descend(node.placeholder?, rest))
+    }
+}
+
+impl Node {
+    fn literal_index(&self, text: &str) -> Result<usize, usize> {
+        self.literals.binary_search_by(|(literal, _)| (**literal).cmp(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(templates: &[&'static str]) -> RouteTable {
+        let mut table = RouteTable::default();
+        for (index, template) in templates.iter().enumerate() {
+            let route = Route { method: "GET".into(), template: Text::Borrowed(template) };
+            assert_eq!(table.add(&route).index(), index);
+        }
+        table
+    }
+
+    fn find(table: &RouteTable, method: &str, path: &str) -> Option<usize> {
+        let path = CanonicalPath::parse(path).ok()?;
+        table.find(method, &Segments::of(&path)?).map(RouteId::index)
+    }
+
+    #[test]
+    fn a_literal_beats_a_placeholder_segment_by_segment() {
+        let table = table(&["/s/{id}", "/s/detail", "/s/groups/{id}", "/s/{id}/tags"]);
+        assert_eq!(find(&table, "GET", "/s/1"), Some(0));
+        assert_eq!(find(&table, "GET", "/s/detail"), Some(1));
+        assert_eq!(find(&table, "GET", "/s/groups/tags"), Some(2));
+        assert_eq!(find(&table, "GET", "/s/1/tags"), Some(3));
+    }
+
+    #[test]
+    fn where_a_literal_leads_nowhere_the_placeholder_is_tried() {
+        let table = table(&["/s/detail", "/s/{id}/tags"]);
+        assert_eq!(find(&table, "GET", "/s/detail/tags"), Some(1));
+        assert_eq!(find(&table, "GET", "/s/detail/x"), None);
+    }
+
+    #[test]
+    fn method_case_and_length_are_exact() {
+        let table = table(&["/s/{id}"]);
+        for (method, path) in [
+            ("HEAD", "/s/1"),
+            ("get", "/s/1"),
+            ("POST", "/s/1"),
+            ("GET", "/S/1"),
+            ("GET", "/s"),
+            ("GET", "/"),
+            ("GET", "/s/1/2"),
+        ] {
+            assert_eq!(find(&table, method, path), None, "{method} {path}");
+        }
+        assert_eq!(find(&table, "GET", &"/s".repeat(MAX_SEGMENTS + 1)), None);
+    }
+
+    #[test]
+    fn a_route_that_matches_the_same_requests_is_the_same_route() {
+        let mut table = table(&["/s/{id}"]);
+        let again = Route { method: "GET".into(), template: "/s/{name}".into() };
+        assert_eq!(table.add(&again).index(), 0);
+    }
+}

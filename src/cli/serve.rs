@@ -1,0 +1,81 @@
+//! `ecs-authz serve`
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CommandError, DependencyModeArg, SUCCESS, TableArgs};
+use crate::server::{Exposure, RunningServer, ServerConfig};
+use crate::telemetry;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ServeArgs {
+    /// The directory of policies: DIR/<domain_id>/grants.toml and DIR/<domain_id>/policies/<name>.json
+    #[arg(long, value_name = "DIR", env = "ECS_AUTHZ_POLICIES")]
+    policies: PathBuf,
+    /// Where to serve gRPC
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051", env = "ECS_AUTHZ_GRPC_ADDR")]
+    grpc_addr: SocketAddr,
+    /// Where to serve health over HTTP: /livez and /readyz
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", env = "ECS_AUTHZ_HTTP_ADDR")]
+    http_addr: SocketAddr,
+    #[command(flatten)]
+    tables: TableArgs,
+    /// What dependency actions do to a decision at least
+    #[arg(long, value_name = "MODE", default_value = "report", env = "ECS_AUTHZ_DEPENDENCY_MODE")]
+    dependency_mode: DependencyModeArg,
+    /// The most memory for cached policy sets, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, env = "ECS_AUTHZ_CACHE_MIB")]
+    cache_mib: u64,
+    /// Listen beyond loopback without TLS, because something else protects the traffic
+    #[arg(long, env = "ECS_AUTHZ_INSECURE")]
+    insecure: bool,
+}
+
+impl From<&ServeArgs> for ServerConfig {
+    fn from(args: &ServeArgs) -> Self {
+        Self {
+            policies: args.policies.clone(),
+            tables: args.tables.tables.clone(),
+            grpc_addr: args.grpc_addr,
+            http_addr: args.http_addr,
+            dependency_mode: args.dependency_mode.into(),
+            cache_bytes: args.cache_mib.saturating_mul(1_024 * 1_024),
+            exposure: if args.insecure { Exposure::Insecure } else { Exposure::Loopback },
+        }
+    }
+}
+
+pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
+    telemetry::init();
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        // Before the ready line: whoever reads it may signal at once.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let server = RunningServer::start(args.into()).await?;
+        announce(&server)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: answering the calls in flight");
+        server.stop().await.map_err(CommandError::Listener)?;
+        Ok(SUCCESS)
+    })
+}
+
+/// The one line that says that the server is ready, with a call to copy.
+fn announce(server: &RunningServer) -> io::Result<()> {
+    let RunningServer { grpc_addr, http_addr, .. } = server;
+    tracing::info!(%http_addr, domains = server.store.domain_count(), "health is served at /readyz");
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "ready on {grpc_addr}, try: grpcurl -plaintext -d '{{\"pattern\":\"ecs:servers:st*\"}}' {grpc_addr} \
+         ecs.authz.v1.AuthorizationService/ListActions"
+    )?;
+    out.flush()
+}

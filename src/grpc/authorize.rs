@@ -1,0 +1,183 @@
+//! `ecs.authz.v1.AuthorizationService`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
+use super::render::{self, Rendering};
+use super::status::CallError;
+use super::{deadline, parse, pb};
+use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
+use crate::decision::DenyReason;
+use crate::pdp::Pdp;
+use crate::policy::{Pattern, Version};
+use crate::request::{FieldViolation, InvalidRequest, check_call};
+
+/// The most requests of a batch.
+const MAX_BATCH: usize = 1_000;
+/// The most bytes of a message: a full batch of ordinary requests, or some with large bodies.
+const MAX_MESSAGE_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// Answers authorization requests.
+#[derive(Debug)]
+pub struct Authorize {
+    pdp: Arc<Pdp>,
+}
+
+impl Authorize {
+    /// The service over a decision point.
+    #[must_use]
+    pub fn service(pdp: Arc<Pdp>) -> AuthorizationServiceServer<Self> {
+        AuthorizationServiceServer::new(Self { pdp }).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Parses, decides and renders one request.
+    async fn authorize_one(
+        &self,
+        message: pb::AuthorizeRequest,
+        deadline: Instant,
+    ) -> Result<pb::AuthorizeResponse, CallError> {
+        let request_id = message.request_id.clone();
+        let parse::Parsed { request, explain } = parse::request(message)?;
+        let Ok(decided) = timeout_at(deadline, self.pdp.decide(&request)).await else {
+            return Err(match request.min_revision() {
+                Some(minimum) if self.pdp.is_behind(&request) => CallError::Behind { minimum },
+                _ => CallError::DeadlineExceeded,
+            });
+        };
+        let response = decided?;
+        // Time-ordered, so that logs sort by it.
+        let decision_id = Uuid::now_v7().to_string();
+        let rendering = Rendering { decision_id, request_id, explain };
+        Ok(render::response(&response, self.pdp.catalog(), rendering))
+    }
+}
+
+#[tonic::async_trait]
+impl AuthorizationService for Authorize {
+    async fn authorize(
+        &self,
+        request: Request<pb::AuthorizeRequest>,
+    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
+        let deadline = Instant::now() + deadline::budget(request.metadata());
+        let response = self.authorize_one(request.into_inner(), deadline).await?;
+        record(&response);
+        Ok(Response::new(response))
+    }
+
+    async fn batch_authorize(
+        &self,
+        request: Request<pb::BatchAuthorizeRequest>,
+    ) -> Result<Response<pb::BatchAuthorizeResponse>, Status> {
+        let deadline = Instant::now() + deadline::budget(request.metadata());
+        let pb::BatchAuthorizeRequest { requests } = request.into_inner();
+        if !(1..=MAX_BATCH).contains(&requests.len()) {
+            let expected = format!("expected 1 to {MAX_BATCH} requests, found {}", requests.len());
+            return Err(invalid("requests", expected).into());
+        }
+        let mut results = Vec::with_capacity(requests.len());
+        for message in requests {
+            let request_id = message.request_id.clone();
+            let result = match self.authorize_one(message, deadline).await {
+                Ok(response) => {
+                    record(&response);
+                    pb::batch_authorize_result::Result::Response(response)
+                }
+                Err(error) => pb::batch_authorize_result::Result::Error(error.into_batch_error(request_id)),
+            };
+            results.push(pb::BatchAuthorizeResult { result: Some(result) });
+        }
+        Ok(Response::new(pb::BatchAuthorizeResponse { results }))
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<pb::ListActionsRequest>,
+    ) -> Result<Response<pb::ListActionsResponse>, Status> {
+        let pb::ListActionsRequest { pattern } = request.into_inner();
+        let pattern = match pattern.as_str() {
+            "" => None,
+            text => {
+                let parsed = Pattern::parse(text, Version::Policy);
+                Some(parsed.map_err(|fault| Status::from(invalid("pattern", fault.to_string())))?)
+            }
+        };
+        let catalog = self.pdp.catalog();
+        let listed = catalog
+            .actions()
+            .filter(|(_, action)| pattern.as_ref().is_none_or(|pattern| pattern.covers(action)));
+        let actions = listed.map(|(id, action)| wire_action(id, action, catalog)).collect();
+        Ok(Response::new(pb::ListActionsResponse { actions }))
+    }
+
+    async fn resolve_operation(
+        &self,
+        request: Request<pb::ResolveOperationRequest>,
+    ) -> Result<Response<pb::ResolveOperationResponse>, Status> {
+        let pb::ResolveOperationRequest { method, path, body } = request.into_inner();
+        let body = parse::parse_body(body)
+            .map_err(|violation| CallError::from(InvalidRequest { violations: vec![violation] }))?;
+        check_call(&method, &path, &body).map_err(CallError::from)?;
+        let catalog = self.pdp.catalog();
+        Ok(Response::new(match catalog.resolve(&method, &path, &body) {
+            Ok(call) => resolved(&call, &body, catalog),
+            Err(error) => pb::ResolveOperationResponse {
+                reason: render::wire_reason(Some(DenyReason::from(&error))).into(),
+                message: error.to_string(),
+                ..Default::default()
+            },
+        }))
+    }
+}
+
+fn record(response: &pb::AuthorizeResponse) {
+    tracing::debug!(
+        decision_id = response.decision_id,
+        decision = response.decision().as_str_name(),
+        reason = response.reason().as_str_name(),
+        action = response.action,
+        revision = response.revision,
+        "decided"
+    );
+}
+
+fn resolved(call: &Call<'_, '_>, body: &Body, catalog: &Catalog) -> pb::ResolveOperationResponse {
+    let operation = call.operation;
+    let wire_operation = render::wire_operation(operation, catalog);
+    let parameters = call.parameters().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    pb::ResolveOperationResponse {
+        reason: pb::DenyReason::Unspecified.into(),
+        message: String::new(),
+        action: wire_operation.actions.first().cloned().unwrap_or_default(),
+        dependencies: names(operation.dependencies(body).iter().copied(), catalog),
+        path_parameters: parameters.collect(),
+        operation: Some(wire_operation),
+    }
+}
+
+fn wire_action(id: ActionId, action: &Action, catalog: &Catalog) -> pb::Action {
+    let needs_it = |operation: &&Operation| operation.actions.contains(&id);
+    let operations: Vec<&Operation> = catalog.operations().iter().filter(needs_it).collect();
+    // Without a body, every variant is listed.
+    let dependencies: BTreeSet<ActionId> =
+        operations.iter().flat_map(|operation| operation.dependencies(&Body::Absent).into_owned()).collect();
+    pb::Action {
+        name: action.name.to_string(),
+        older_names: action.older_names.iter().map(ToString::to_string).collect(),
+        operations: operations.iter().map(|operation| render::wire_operation(operation, catalog)).collect(),
+        dependencies: names(dependencies, catalog),
+    }
+}
+
+fn names(actions: impl IntoIterator<Item = ActionId>, catalog: &Catalog) -> Vec<String> {
+    actions.into_iter().map(|action| catalog.action_name(action).to_owned()).collect()
+}
+
+fn invalid(field: &str, description: String) -> CallError {
+    let violation = FieldViolation { field: field.to_owned(), description };
+    InvalidRequest { violations: vec![violation] }.into()
+}

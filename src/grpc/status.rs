@@ -1,0 +1,84 @@
+//! The errors that leave the service: a closed set. What caused one is logged, not sent.
+
+use tonic::{Code, Status};
+use tonic_types::{BadRequest, FieldViolation as StatusViolation, StatusExt as _};
+
+use super::pb;
+use crate::pdp::DecideError;
+use crate::request::{FieldViolation, InvalidRequest};
+
+/// Why a call of ours has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The caller's fault.
+    #[error("the request is malformed: {0}")]
+    Invalid(#[from] InvalidRequest),
+    /// The policies can't be had now.
+    #[error("the policies can't be had now: try again")]
+    Unavailable,
+    /// The policies did not reach the revision that was asked for.
+    #[error("the policies of the domain have not reached revision {minimum}: try again")]
+    Behind {
+        /// The revision that was asked for.
+        minimum: u64,
+    },
+    /// There was no time.
+    #[error("no decision within the deadline: try again")]
+    DeadlineExceeded,
+}
+
+impl CallError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::Unavailable | Self::Behind { .. } => Code::Unavailable,
+            Self::DeadlineExceeded => Code::DeadlineExceeded,
+        }
+    }
+
+    fn violations(&self) -> &[FieldViolation] {
+        match self {
+            Self::Invalid(InvalidRequest { violations }) => violations,
+            Self::Unavailable | Self::Behind { .. } | Self::DeadlineExceeded => &[],
+        }
+    }
+
+    /// The error of one request of a batch.
+    #[must_use]
+    pub fn into_batch_error(self, request_id: String) -> pb::AuthorizeError {
+        let violations = self.violations().iter().cloned();
+        pb::AuthorizeError {
+            code: self.code().into(),
+            message: self.to_string(),
+            field_violations: violations
+                .map(|FieldViolation { field, description }| pb::FieldViolation { field, description })
+                .collect(),
+            request_id,
+        }
+    }
+}
+
+impl From<DecideError> for CallError {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::Store(cause) => {
+                tracing::error!(error = &cause as &dyn std::error::Error, "no decision");
+                Self::Unavailable
+            }
+        }
+    }
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
+        let violations = error.violations().iter().cloned();
+        let violations: Vec<StatusViolation> = violations
+            .map(|FieldViolation { field, description }| StatusViolation::new(field, description))
+            .collect();
+        if violations.is_empty() {
+            return Self::new(error.code(), error.to_string());
+        }
+        let details = [BadRequest::new(violations).into()];
+        Self::with_error_details_vec(error.code(), error.to_string(), details)
+    }
+}

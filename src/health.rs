@@ -1,0 +1,41 @@
+//! Health over HTTP: for probes, and for people who ask what is wrong.
+//!
+//! `/livez` says that the process answers. `/readyz` says whether it can decide, and in its body how the policy
+//! store is: `degraded` means that the last good policies are served because newer ones have faults.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Router, response};
+use serde::Serialize;
+
+use crate::store::{PolicyStore, StoreHealth};
+
+/// The body of `/readyz`.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    /// `ready` or `degraded`; both decide.
+    status: &'static str,
+    /// Why newer policies are not served, one fault each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
+}
+
+/// The routes. The server binds them only once the policies are loaded.
+pub fn routes(store: Arc<dyn PolicyStore>) -> Router {
+    Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(readyz)).with_state(store)
+}
+
+async fn readyz(State(store): State<Arc<dyn PolicyStore>>) -> response::Response {
+    let readiness = match store.health() {
+        StoreHealth::Current => Readiness { status: "ready", faults: Vec::new() },
+        StoreHealth::Degraded { faults } => Readiness { status: "degraded", faults },
+    };
+    match serde_json::to_string(&readiness) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body + "\n").into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

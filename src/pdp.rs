@@ -1,0 +1,119 @@
+//! The policy decision point: the place to start reading.
+//!
+//! A request walks one way: it is resolved to an operation, its tenant is checked, the principal's policies are
+//! loaded, and the call is evaluated against them. What keeps us from knowing is a [`DecideError`], which is no
+//! decision and can't become one.
+
+use std::sync::Arc;
+
+use crate::catalog::{Call, Catalog, ResolveError};
+use crate::decision::{Decision, DenyReason, DependencyMode};
+use crate::policy::{Evaluation, evaluate};
+use crate::request::Request;
+use crate::store::cache::PolicyCache;
+use crate::store::{Revision, StoreError};
+
+/// Decides requests.
+#[derive(Debug)]
+pub struct Pdp {
+    catalog: Arc<Catalog>,
+    policies: PolicyCache,
+    /// What dependencies do at least; a request can ask for more.
+    dependency_mode: DependencyMode,
+}
+
+/// What a decision rests on. The decision itself is [`Response::decision`].
+#[derive(Debug)]
+pub enum Response<'r> {
+    /// The call is no known operation: deny.
+    Unresolved(ResolveError),
+    /// The project in the path is not the principal's: deny.
+    ForeignProject(Call<'r, 'r>),
+    /// The principal's policies were evaluated.
+    Evaluated {
+        /// The decision and the verdicts that it rests on.
+        evaluation: Evaluation<'r>,
+        /// The revision that the policies were read at.
+        revision: Revision,
+    },
+}
+
+impl Response<'_> {
+    /// Allow or deny.
+    #[must_use]
+    pub fn decision(&self) -> Decision {
+        match self {
+            Self::Unresolved(error) => Decision::Deny(DenyReason::from(error)),
+            Self::ForeignProject(_) => Decision::Deny(DenyReason::ProjectMismatch),
+            Self::Evaluated { evaluation, .. } => evaluation.decision,
+        }
+    }
+
+    /// The call, if it is a known operation.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call<'_, '_>> {
+        match self {
+            Self::Unresolved(_) => None,
+            Self::ForeignProject(call) => Some(call),
+            Self::Evaluated { evaluation, .. } => Some(&evaluation.call),
+        }
+    }
+}
+
+/// Why there is no decision.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError {
+    /// The policies can't be had.
+    #[error("the principal's policies can't be had")]
+    Store(#[from] StoreError),
+}
+
+impl Pdp {
+    /// A decision point over a catalog and a cache of policies.
+    #[must_use]
+    pub fn new(catalog: Arc<Catalog>, policies: PolicyCache, dependency_mode: DependencyMode) -> Self {
+        Self { catalog, policies, dependency_mode }
+    }
+
+    /// Decides a request. Waits for the revision that it asks for: the caller sets the deadline.
+    ///
+    /// # Errors
+    ///
+    /// If the principal's policies can't be had.
+    pub async fn decide<'r>(&'r self, request: &'r Request) -> Result<Response<'r>, DecideError> {
+        let call = match self.catalog.resolve(request.method(), request.path(), request.body()) {
+            Ok(call) => call,
+            Err(error) => return Ok(Response::Unresolved(error)),
+        };
+        if is_foreign(&call, request) {
+            return Ok(Response::ForeignProject(call));
+        }
+        let identity = request.identity();
+        if let Some(minimum) = request.min_revision() {
+            self.policies.wait_for(&identity.domain_id, Revision(minimum)).await?;
+        }
+        let loaded = self.policies.get(identity).await?;
+        let mode = self.dependency_mode.or(request.dependency_mode());
+        let evaluation = evaluate(call, request, loaded.policies.clone(), mode);
+        Ok(Response::Evaluated { evaluation, revision: loaded.revision })
+    }
+
+    /// Whether the domain's policies are not yet known at the revision that a request asks for.
+    #[must_use]
+    pub fn is_behind(&self, request: &Request) -> bool {
+        let known = self.policies.revision(&request.identity().domain_id);
+        request.min_revision().is_some_and(|minimum| known < Revision(minimum))
+    }
+
+    /// The table of operations and actions.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+}
+
+/// Whether the path belongs to another project than the principal's. Tenants are isolated without any policy: who
+/// has no project may call no route of a project.
+fn is_foreign(call: &Call<'_, '_>, request: &Request) -> bool {
+    call.project().is_some_and(|project| request.identity().project_id.as_deref() != Some(project))
+}

@@ -1,0 +1,443 @@
+//! A request for a decision: who calls what.
+//!
+//! A [`Request`] that exists is well-formed: [`Request::new`] checks every field and its limits, and reports all
+//! violations at once under the names of the wire, so that gRPC and the command line refuse alike. What the path
+//! and the body mean is not judged here: that is the catalog's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::catalog::Body;
+use crate::decision::DependencyMode;
+
+/// The condition key by which a caller names the enterprise project of the resource.
+pub const ENTERPRISE_PROJECT: &str = "g:EnterpriseProjectId";
+
+/// The most bytes of an id (IAM.1022) or a name.
+const MAX_ID_BYTES: usize = 128;
+/// The most bytes of a method. The longest registered one has 17.
+const MAX_METHOD_BYTES: usize = 32;
+/// The most bytes of a path with its query: what common servers accept for a request line.
+const MAX_PATH_BYTES: usize = 8_192;
+/// The most bytes of body content. Nova refuses bodies above 114,688 bytes.
+const MAX_CONTENT_BYTES: usize = 131_072;
+/// The most entries of any list or map.
+const MAX_ENTRIES: usize = 256;
+/// The most bytes of an attribute's value (IAM.1056) or of a body's key.
+const MAX_VALUE_BYTES: usize = 1_024;
+
+/// Who calls, as far as grants depend on it. Ids are compared byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The account.
+    pub domain_id: String,
+    /// The user or agency.
+    pub subject: Subject,
+    /// The project that the caller's token is scoped to.
+    pub project_id: Option<String>,
+    /// Groups of the user, besides those that the store knows.
+    pub group_ids: Vec<String>,
+    /// Roles in the token: each counts as a grant of the policy of that name on the token's project.
+    pub role_names: Vec<String>,
+}
+
+/// A user, or an agency that users of another account act as.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A user's id.
+    User(String),
+    /// An agency's id.
+    Agency(String),
+}
+
+/// A principal as a caller describes it. Empty text means that a field is not given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is described in proto/ecs/authz/v1/authorization.proto")]
+pub struct PrincipalParts {
+    pub domain_id: String,
+    pub domain_name: String,
+    pub user_id: String,
+    pub user_name: String,
+    pub agency_id: String,
+    pub project_id: String,
+    pub project_name: String,
+    pub group_ids: Vec<String>,
+    pub role_names: Vec<String>,
+    pub mfa_present: Option<bool>,
+}
+
+/// What a caller knows about the circumstances of the call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The address that the call came from, or nothing.
+    pub source_ip: String,
+    /// Values of condition keys.
+    pub attributes: BTreeMap<String, Vec<String>>,
+}
+
+/// A request as a caller sends it: nothing is checked yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestParts {
+    /// Who calls.
+    pub principal: PrincipalParts,
+    /// The HTTP method.
+    pub method: String,
+    /// The request target as received, query included.
+    pub path: String,
+    /// The body, as far as it is passed on.
+    pub body: Body,
+    /// The circumstances.
+    pub context: Context,
+    /// What dependency actions do to the decision.
+    pub dependency_mode: DependencyMode,
+    /// The revision of the domain's policies that the decision must not be older than. Zero asks for none.
+    pub min_revision: u64,
+}
+
+/// A well-formed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    identity: Identity,
+    parts: RequestParts,
+}
+
+/// A field that is not well-formed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// The field's path in the wire's names: `principal.domain_id`.
+    pub field: String,
+    /// What was expected.
+    pub description: String,
+}
+
+/// Why a request is not well-formed: every violation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct InvalidRequest {
+    /// The violations, at least one.
+    pub violations: Vec<FieldViolation>,
+}
+
+impl fmt::Display for InvalidRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, FieldViolation { field, description }) in self.violations.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{field}: {description}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Request {
+    /// Checks a request.
+    ///
+    /// # Errors
+    ///
+    /// Every violation, under the names of the wire.
+    pub fn new(mut parts: RequestParts) -> Result<Self, InvalidRequest> {
+        let mut check = Check::default();
+        check.call(&parts.method, &parts.path);
+        check.body(&parts.body);
+        check.context(&parts.context);
+        let identity = check.principal(&mut parts.principal);
+        match identity {
+            Some(identity) if check.violations.is_empty() => Ok(Self { identity, parts }),
+            _ => Err(InvalidRequest { violations: check.violations }),
+        }
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The HTTP method.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.parts.method
+    }
+
+    /// The request target as received, query included.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.parts.path
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.parts.body
+    }
+
+    /// What dependency actions do to the decision.
+    #[must_use]
+    pub fn dependency_mode(&self) -> DependencyMode {
+        self.parts.dependency_mode
+    }
+
+    /// The revision of the domain's policies that the decision must not be older than.
+    #[must_use]
+    pub fn min_revision(&self) -> Option<u64> {
+        Some(self.parts.min_revision).filter(|revision| *revision > 0)
+    }
+
+    /// The enterprise project of the resource, if the caller named it.
+    #[must_use]
+    pub fn enterprise_project(&self) -> Option<&str> {
+        self.parts.context.attributes.get(ENTERPRISE_PROJECT)?.first().map(String::as_str)
+    }
+}
+
+/// Checks a call by itself, without who makes it.
+///
+/// # Errors
+///
+/// Every violation, under the names of the wire.
+pub fn check_call(method: &str, path: &str, body: &Body) -> Result<(), InvalidRequest> {
+    let mut check = Check::default();
+    check.call(method, path);
+    check.body(body);
+    match check.violations {
+        violations if violations.is_empty() => Ok(()),
+        violations => Err(InvalidRequest { violations }),
+    }
+}
+
+#[derive(Default)]
+struct Check {
+    violations: Vec<FieldViolation>,
+}
+
+impl Check {
+    fn call(&mut self, method: &str, path: &str) {
+        self.required("method", method, MAX_METHOD_BYTES);
+        if path.starts_with('/') {
+            self.length("path", path, MAX_PATH_BYTES);
+        } else {
+            self.violation("path", "expected a path that starts with `/`");
+        }
+    }
+
+    /// Moves what grants depend on into an identity.
+    fn principal(&mut self, parts: &mut PrincipalParts) -> Option<Identity> {
+        self.required("principal.domain_id", &parts.domain_id, MAX_ID_BYTES);
+        let optional = [
+            ("principal.domain_name", &parts.domain_name),
+            ("principal.user_id", &parts.user_id),
+            ("principal.user_name", &parts.user_name),
+            ("principal.agency_id", &parts.agency_id),
+            ("principal.project_id", &parts.project_id),
+            ("principal.project_name", &parts.project_name),
+        ];
+        for (field, text) in optional {
+            self.length(field, text, MAX_ID_BYTES);
+        }
+        self.ids("principal.group_ids", &parts.group_ids);
+        self.ids("principal.role_names", &parts.role_names);
+        let (user, agency) = (parts.user_id.clone(), parts.agency_id.clone());
+        let subject = match (user.is_empty(), agency.is_empty()) {
+            (false, true) => Subject::User(user),
+            (true, false) => Subject::Agency(agency),
+            _ => {
+                self.violation("principal.user_id", "expected exactly one of user_id and agency_id");
+                return None;
+            }
+        };
+        if matches!(subject, Subject::Agency(_)) && !parts.group_ids.is_empty() {
+            self.violation("principal.group_ids", "expected no groups: an agency is a member of none");
+        }
+        Some(Identity {
+            domain_id: parts.domain_id.clone(),
+            subject,
+            project_id: Some(parts.project_id.clone()).filter(|id| !id.is_empty()),
+            group_ids: std::mem::take(&mut parts.group_ids),
+            role_names: std::mem::take(&mut parts.role_names),
+        })
+    }
+
+    fn body(&mut self, body: &Body) {
+        match body {
+            Body::Absent => {}
+            Body::Content { bytes, .. } => {
+                if bytes.len() > MAX_CONTENT_BYTES {
+                    let expected =
+                        format!("expected at most {MAX_CONTENT_BYTES} bytes, found {}", bytes.len());
+                    self.violation("body.content", expected);
+                }
+            }
+            Body::Summary(summary) => {
+                self.entries("body.top_level_keys", summary.top_level_keys.len());
+                for (index, key) in summary.top_level_keys.iter().enumerate().take(MAX_ENTRIES) {
+                    self.length(&format!("body.top_level_keys[{index}]"), key, MAX_VALUE_BYTES);
+                }
+                self.attributes("body.attributes", &summary.attributes);
+            }
+        }
+    }
+
+    fn context(&mut self, context: &Context) {
+        if !context.source_ip.is_empty() && context.source_ip.parse::<IpAddr>().is_err() {
+            self.violation("context.source_ip", "expected an IPv4 or IPv6 address");
+        }
+        self.attributes("context.attributes", &context.attributes);
+        let enterprise_projects = context.attributes.get(ENTERPRISE_PROJECT).map_or(0, Vec::len);
+        if enterprise_projects > 1 {
+            // Two values would be two readings of where the call goes.
+            self.violation(&format!("context.attributes[{ENTERPRISE_PROJECT}]"), "expected one value");
+        }
+    }
+
+    fn attributes(&mut self, field: &str, attributes: &BTreeMap<String, Vec<String>>) {
+        self.entries(field, attributes.len());
+        for (key, values) in attributes.iter().take(MAX_ENTRIES) {
+            let shown: String = key.chars().take(64).collect();
+            let field = format!("{field}[{shown}]");
+            self.length(&field, key, MAX_VALUE_BYTES);
+            self.entries(&field, values.len());
+            for value in values.iter().take(MAX_ENTRIES) {
+                self.length(&field, value, MAX_VALUE_BYTES);
+            }
+        }
+    }
+
+    fn ids(&mut self, field: &str, ids: &[String]) {
+        self.entries(field, ids.len());
+        for (index, id) in ids.iter().enumerate().take(MAX_ENTRIES) {
+            self.required(&format!("{field}[{index}]"), id, MAX_ID_BYTES);
+        }
+    }
+
+    fn required(&mut self, field: &str, text: &str, max_bytes: usize) {
+        if text.is_empty() {
+            self.violation(field, "expected a value");
+        }
+        self.length(field, text, max_bytes);
+    }
+
+    fn length(&mut self, field: &str, text: &str, max_bytes: usize) {
+        if text.len() > max_bytes {
+            self.violation(field, format!("expected at most {max_bytes} bytes, found {}", text.len()));
+        }
+    }
+
+    fn entries(&mut self, field: &str, found: usize) {
+        if found > MAX_ENTRIES {
+            self.violation(field, format!("expected at most {MAX_ENTRIES} entries, found {found}"));
+        }
+    }
+
+    fn violation(&mut self, field: &str, description: impl Into<String>) {
+        self.violations.push(FieldViolation { field: field.to_owned(), description: description.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::BodySummary;
+
+    fn parts() -> RequestParts {
+        RequestParts {
+            principal: PrincipalParts {
+                domain_id: "acme".into(),
+                user_id: "alice".into(),
+                project_id: "prod".into(),
+                ..Default::default()
+            },
+            method: "GET".into(),
+            path: "/v1/prod/cloudservers".into(),
+            ..Default::default()
+        }
+    }
+
+    /// The fields that are refused when `change` is made to a good request.
+    fn refused(change: impl FnOnce(&mut RequestParts)) -> Vec<String> {
+        let mut parts = parts();
+        change(&mut parts);
+        match Request::new(parts) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.violations.into_iter().map(|violation| violation.field).collect(),
+        }
+    }
+
+    #[test]
+    fn a_good_request_is_taken_as_it_is() {
+        let request = Request::new(parts()).unwrap();
+        assert_eq!(request.identity().subject, Subject::User("alice".into()));
+        assert_eq!(request.identity().project_id.as_deref(), Some("prod"));
+        assert_eq!(request.enterprise_project(), None);
+    }
+
+    #[test]
+    fn what_must_be_there_is_asked_for() {
+        assert_eq!(refused(|parts| parts.method.clear()), ["method"]);
+        assert_eq!(refused(|parts| parts.path.clear()), ["path"]);
+        assert_eq!(refused(|parts| parts.path = "v1/x".into()), ["path"]);
+        assert_eq!(refused(|parts| parts.path = "http://h/v1".into()), ["path"]);
+        assert_eq!(refused(|parts| parts.principal.domain_id.clear()), ["principal.domain_id"]);
+        assert_eq!(refused(|parts| parts.principal.user_id.clear()), ["principal.user_id"]);
+        assert!(refused(|parts| parts.principal.project_id.clear()).is_empty());
+    }
+
+    #[test]
+    fn a_principal_is_a_user_or_an_agency() {
+        assert_eq!(refused(|parts| parts.principal.agency_id = "a".into()), ["principal.user_id"]);
+        let agency = |parts: &mut RequestParts| {
+            parts.principal.agency_id = std::mem::take(&mut parts.principal.user_id);
+        };
+        assert!(refused(agency).is_empty());
+        let with_groups = |parts: &mut RequestParts| {
+            agency(parts);
+            parts.principal.group_ids = vec!["g".into()];
+        };
+        assert_eq!(refused(with_groups), ["principal.group_ids"]);
+    }
+
+    #[test]
+    fn every_field_has_a_limit() {
+        type Change = fn(&mut RequestParts);
+        let cases: &[(&str, Change)] = &[
+            ("method", |parts| parts.method = "X".repeat(33)),
+            ("path", |parts| parts.path = "/x".repeat(4_097)),
+            ("principal.domain_id", |parts| parts.principal.domain_id = "x".repeat(129)),
+            ("principal.domain_name", |parts| parts.principal.domain_name = "x".repeat(129)),
+            ("principal.user_id", |parts| parts.principal.user_id = "x".repeat(129)),
+            ("principal.user_name", |parts| parts.principal.user_name = "x".repeat(129)),
+            ("principal.project_id", |parts| parts.principal.project_id = "x".repeat(129)),
+            ("principal.project_name", |parts| parts.principal.project_name = "x".repeat(129)),
+            ("principal.group_ids", |parts| parts.principal.group_ids = vec!["g".into(); 257]),
+            ("principal.group_ids[0]", |parts| parts.principal.group_ids = vec!["".into()]),
+            ("principal.role_names[0]", |parts| parts.principal.role_names = vec!["x".repeat(129)]),
+            ("context.source_ip", |parts| parts.context.source_ip = "localhost".into()),
+            ("context.attributes[k]", |parts| {
+                parts.context.attributes.insert("k".into(), vec!["x".repeat(1_025)]);
+            }),
+            ("context.attributes[g:EnterpriseProjectId]", |parts| {
+                let two = vec!["a".into(), "b".into()];
+                parts.context.attributes.insert(ENTERPRISE_PROJECT.into(), two);
+            }),
+            ("body.content", |parts| {
+                parts.body = Body::Content { bytes: vec![b' '; MAX_CONTENT_BYTES + 1], truncated: false };
+            }),
+            ("body.top_level_keys", |parts| {
+                let keys = vec!["k".into(); 257];
+                parts.body = Body::Summary(BodySummary { top_level_keys: keys, ..Default::default() });
+            }),
+        ];
+        for (field, change) in cases {
+            assert_eq!(refused(change), [*field]);
+        }
+    }
+
+    #[test]
+    fn all_violations_are_reported_at_once() {
+        let error = Request::new(RequestParts::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "method: expected a value; path: expected a path that starts with `/`; \
+             principal.domain_id: expected a value; \
+             principal.user_id: expected exactly one of user_id and agency_id"
+        );
+    }
+}

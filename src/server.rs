@@ -1,0 +1,243 @@
+//! The composition root: builds every part, binds the listeners, and stops them.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::catalog::{Catalog, CatalogError, Source};
+use crate::decision::DependencyMode;
+use crate::grpc::FILE_DESCRIPTOR_SET;
+use crate::grpc::authorize::Authorize;
+use crate::health;
+use crate::pdp::Pdp;
+use crate::store::cache::PolicyCache;
+use crate::store::directory::{DirectoryStore, FileWatch, OpenError};
+
+/// The name under which `grpc.health.v1` reports the service.
+const SERVICE: &str = "ecs.authz.v1.AuthorizationService";
+/// The most streams on one connection: an Envoy worker opens another connection beyond it, which spreads load.
+const MAX_CONCURRENT_STREAMS: u32 = 1_000;
+/// How often an idle connection is probed, and how long the answer may take.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Resets that a peer may cause before its connection is closed (CVE-2023-44487, RUSTSEC-2024-0003).
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_LOCAL_RESETS: usize = 1_024;
+
+/// What a server is made of.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The directory of policies.
+    pub policies: PathBuf,
+    /// Additional table files.
+    pub tables: Vec<PathBuf>,
+    /// Where gRPC is served.
+    pub grpc_addr: SocketAddr,
+    /// Where health is served over HTTP.
+    pub http_addr: SocketAddr,
+    /// What dependency actions do at least.
+    pub dependency_mode: DependencyMode,
+    /// The most bytes of cached policy sets.
+    pub cache_bytes: u64,
+    /// Whether listeners beyond loopback may go without TLS.
+    pub exposure: Exposure,
+}
+
+/// Where listeners without TLS may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposure {
+    /// On loopback addresses only.
+    Loopback,
+    /// Anywhere: something else protects the traffic.
+    Insecure,
+}
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A table file can't be read.
+    #[error("the table file `{}` can't be read: {cause}", .path.display())]
+    TableFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The tables have faults.
+    #[error(transparent)]
+    Tables(#[from] CatalogError),
+    /// The policies have faults.
+    #[error(transparent)]
+    Policies(#[from] OpenError),
+    /// The directory can't be watched.
+    #[error("the policy directory can't be watched for changes")]
+    Watch(#[from] notify_debouncer_mini::notify::Error),
+    /// A listener without TLS would be reachable from outside.
+    #[error(
+        "{0} is not a loopback address, and there is no TLS: bind to 127.0.0.1, or pass --insecure if something \
+         else protects the traffic"
+    )]
+    Exposed(SocketAddr),
+    /// An address can't be bound.
+    #[error("can't listen on {addr}: {cause}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The reflection service can't be built.
+    #[error("reflection can't be served")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct RunningServer {
+    /// Where gRPC is served: the port that was bound.
+    pub grpc_addr: SocketAddr,
+    /// Where HTTP is served: the port that was bound.
+    pub http_addr: SocketAddr,
+    /// What is served.
+    pub store: Arc<DirectoryStore>,
+    health: HealthReporter,
+    stop: watch::Sender<bool>,
+    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
+    http: JoinHandle<io::Result<()>>,
+    /// Its end ends the watch.
+    _files: FileWatch,
+}
+
+/// Reads table files and builds the catalog from them and the published tables.
+///
+/// # Errors
+///
+/// If a file can't be read, or the tables have faults.
+pub fn load_catalog(tables: &[PathBuf]) -> Result<Catalog, StartError> {
+    let mut sources = Vec::with_capacity(tables.len());
+    for path in tables {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| StartError::TableFile { path: path.clone(), cause })?;
+        sources.push(Source { file: path.display().to_string(), text });
+    }
+    Ok(Catalog::with_tables(&sources)?)
+}
+
+/// A decision point over a directory of policies.
+#[must_use]
+pub fn compose_pdp(
+    catalog: Arc<Catalog>,
+    store: Arc<DirectoryStore>,
+    dependency_mode: DependencyMode,
+    cache_bytes: u64,
+) -> Pdp {
+    let cache = PolicyCache::new(store, catalog.action_count(), cache_bytes);
+    Pdp::new(catalog, cache, dependency_mode)
+}
+
+impl RunningServer {
+    /// Loads tables and policies, then listens. Nothing is bound before both are there, so nobody is answered from
+    /// an empty policy set.
+    ///
+    /// # Errors
+    ///
+    /// If tables or policies have faults, or an address can't be bound.
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        refuse_exposure(&config)?;
+        let catalog = Arc::new(load_catalog(&config.tables)?);
+        let store = Arc::new(DirectoryStore::open(&config.policies, catalog.clone())?);
+        let files = store.watch()?;
+        let pdp = Arc::new(compose_pdp(catalog, store.clone(), config.dependency_mode, config.cache_bytes));
+
+        let (grpc_listener, grpc_addr) = bind(config.grpc_addr).await?;
+        let (http_listener, http_addr) = bind(config.http_addr).await?;
+        let stop = watch::Sender::new(false);
+        let health = HealthReporter::new();
+        health.set_service_status(SERVICE, ServingStatus::Serving).await;
+        let grpc = serve_grpc(grpc_listener, pdp, &health, stopped(&stop))?;
+        let http = axum::serve(http_listener, health::routes(store.clone()));
+        let http = tokio::spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
+        Ok(Self { grpc_addr, http_addr, store, health, stop, grpc, http, _files: files })
+    }
+
+    /// Stops: health says NOT_SERVING, calls in flight are answered, then the listeners close.
+    ///
+    /// # Errors
+    ///
+    /// If a listener failed.
+    pub async fn stop(self) -> io::Result<()> {
+        for service in ["", SERVICE] {
+            self.health.set_service_status(service, ServingStatus::NotServing).await;
+        }
+        self.stop.send_replace(true);
+        self.grpc.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        self.http.await.map_err(io::Error::other)?
+    }
+}
+
+fn refuse_exposure(config: &ServerConfig) -> Result<(), StartError> {
+    let addrs = [config.grpc_addr, config.http_addr];
+    let exposed = addrs.into_iter().find(|addr| !addr.ip().is_loopback());
+    match (config.exposure, exposed) {
+        (Exposure::Loopback, Some(addr)) => Err(StartError::Exposed(addr)),
+        _ => Ok(()),
+    }
+}
+
+async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bind = async {
+        let listener = TcpListener::bind(addr).await?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bind.await.map_err(|cause| StartError::Bind { addr, cause })
+}
+
+fn serve_grpc(
+    listener: TcpListener,
+    pdp: Arc<Pdp>,
+    health: &HealthReporter,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
+    let server = Server::builder()
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+        .add_service(Authorize::service(pdp))
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+        // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    // `Server::tcp_nodelay` does not reach a listener of our own.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped)))
+}
+
+/// Completes when the server is told to stop, or is gone.
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut receiver = stop.subscribe();
+    async move {
+        let _gone = receiver.wait_for(|is_stopping| *is_stopping).await;
+    }
+}

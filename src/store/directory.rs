@@ -1,0 +1,226 @@
+//! The directory store: policies in files, the embedded default.
+//!
+//! ```text
+//! DIR/<domain_id>/grants.toml             who has which policy where
+//! DIR/<domain_id>/policies/<name>.json    a policy document; the file's stem is its name
+//! ```
+//!
+//! The directory is loaded all or nothing: with one fault anywhere, the last good state stays and the faults are
+//! reported. [`DirectoryStore::watch`] follows changes. A domain's revision grows whenever its files change, for as
+//! long as the process lives.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::{LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreHealth};
+use crate::catalog::Catalog;
+use crate::policy::{CompiledPolicy, DocumentError, Grant, Scope, system};
+use crate::request::{Identity, Subject};
+
+pub use fault::{Fault, Faults};
+pub use read::{Domain, Reading};
+pub use watch_files::FileWatch;
+
+mod fault;
+mod files;
+mod grants;
+mod read;
+mod watch_files;
+
+use files::Listing;
+
+/// Policies in a directory.
+#[derive(Debug)]
+pub struct DirectoryStore {
+    root: PathBuf,
+    catalog: Arc<Catalog>,
+    system: HashMap<Arc<str>, Arc<CompiledPolicy>>,
+    current: ArcSwap<Snapshot>,
+    health: ArcSwap<StoreHealth>,
+    changed: watch::Sender<()>,
+    /// What the last load saw. Held while loading: one load at a time.
+    last_seen: Mutex<Option<Listing>>,
+}
+
+/// All domains at one time.
+#[derive(Debug, Default)]
+struct Snapshot {
+    domains: HashMap<String, Versioned>,
+}
+
+/// A domain and its revision. One that was removed stays as an empty one, so that its revision goes on growing.
+#[derive(Debug, Clone)]
+struct Versioned {
+    revision: Revision,
+    domain: Arc<Domain>,
+}
+
+/// Why a directory store can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory has faults.
+    #[error("the policies in `{}` can't be loaded:\n{faults}", .root.display())]
+    Faults {
+        /// The directory.
+        root: PathBuf,
+        /// All of its faults.
+        faults: Faults,
+    },
+    /// The built-in policies do not compile against this catalog.
+    #[error("a system policy does not compile: {}", .0.iter().map(ToString::to_string).collect::<String>())]
+    System(Vec<DocumentError>),
+}
+
+impl DirectoryStore {
+    /// Loads a directory.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the directory, each with file and place.
+    pub fn open(root: impl Into<PathBuf>, catalog: Arc<Catalog>) -> Result<Self, OpenError> {
+        let system = system::compile(&catalog).map_err(OpenError::System)?;
+        let store = Self {
+            root: root.into(),
+            system: system.into_iter().map(|policy| (policy.name.clone(), policy)).collect(),
+            catalog,
+            current: ArcSwap::default(),
+            health: ArcSwap::from_pointee(StoreHealth::Current),
+            changed: watch::Sender::new(()),
+            last_seen: Mutex::new(None),
+        };
+        match store.reload() {
+            Ok(()) => Ok(store),
+            Err(faults) => Err(OpenError::Faults { root: store.root, faults }),
+        }
+    }
+
+    /// Loads the directory again. Blocks on file I/O.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the directory. The last good state stays, and [`PolicyStore::health`] shows the faults.
+    pub fn reload(&self) -> Result<(), Faults> {
+        let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (listing, reading) = read::read(&self.root, &self.catalog, &self.system);
+        *last_seen = listing;
+        if !reading.faults.is_empty() {
+            let faults = Faults(reading.faults);
+            self.health.store(Arc::new(StoreHealth::Degraded { faults: faults.lines() }));
+            return Err(faults);
+        }
+        let next = self.current.load().next(reading.domains);
+        self.current.store(Arc::new(next));
+        self.health.store(Arc::new(StoreHealth::Current));
+        self.changed.send_replace(());
+        Ok(())
+    }
+
+    /// Whether the files are others than those of the last load, or the last load failed.
+    fn is_outdated(&self) -> bool {
+        let last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unchanged = files::list(&self.root).is_ok_and(|listing| last_seen.as_ref() == Some(&listing));
+        !is_unchanged || *self.health.load_full() != StoreHealth::Current
+    }
+
+    /// Follows changes of the files until the returned watch is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system refuses to watch the directory.
+    pub fn watch(self: &Arc<Self>) -> Result<FileWatch, notify_debouncer_mini::notify::Error> {
+        FileWatch::start(self.clone())
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// How many domains are loaded.
+    #[must_use]
+    pub fn domain_count(&self) -> usize {
+        let current = self.current.load();
+        current.domains.values().filter(|versioned| *versioned.domain != Domain::default()).count()
+    }
+
+    fn grants(&self, identity: &Identity) -> PrincipalGrants {
+        let current = self.current.load();
+        let Some(Versioned { revision, domain }) = current.domains.get(&identity.domain_id) else {
+            return PrincipalGrants {
+                revision: Revision::default(),
+                grants: self.role_grants(identity, &Domain::default()),
+            };
+        };
+        let mut grants = self.role_grants(identity, domain);
+        match &identity.subject {
+            Subject::Agency(id) => grants.extend(domain.agency_grants(id)),
+            Subject::User(id) => {
+                grants.extend(domain.user_grants(id));
+                let asserted = identity.group_ids.iter().map(String::as_str);
+                grants.extend(domain.groups_of(id).chain(asserted).flat_map(|id| domain.group_grants(id)));
+            }
+        }
+        PrincipalGrants { revision: *revision, grants }
+    }
+
+    /// A role in the token is a grant of the policy of that name on the token's project. Names without a policy,
+    /// such as `op_gated_…`, are feature gates and grant nothing.
+    fn role_grants(&self, identity: &Identity, domain: &Domain) -> Vec<Grant> {
+        let Some(project) = &identity.project_id else { return Vec::new() };
+        let policies = identity
+            .role_names
+            .iter()
+            .filter_map(|name| domain.policies.get(name.as_str()).or_else(|| self.system.get(name.as_str())));
+        let scope = Scope::Project(project.clone());
+        policies.map(|policy| Grant { policy: policy.clone(), scope: scope.clone() }).collect()
+    }
+}
+
+impl PolicyStore for DirectoryStore {
+    fn revision(&self, domain_id: &str) -> Revision {
+        self.current.load().domains.get(domain_id).map_or(Revision::default(), |versioned| versioned.revision)
+    }
+
+    fn load<'a>(&'a self, identity: &'a Identity) -> LoadFuture<'a> {
+        Box::pin(std::future::ready(Ok(self.grants(identity))))
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.health.load().as_ref().clone()
+    }
+}
+
+impl Snapshot {
+    /// The snapshot that follows this one: domains that did not change keep their revision.
+    fn next(&self, domains: HashMap<String, Domain>) -> Self {
+        let mut next = self.domains.clone();
+        for (id, versioned) in &mut next {
+            if !domains.contains_key(id) {
+                versioned.replace(Domain::default());
+            }
+        }
+        for (id, domain) in domains {
+            let unborn = || Versioned { revision: Revision::default(), domain: Arc::default() };
+            next.entry(id).or_insert_with(unborn).replace(domain);
+        }
+        Self { domains: next }
+    }
+}
+
+impl Versioned {
+    fn replace(&mut self, domain: Domain) {
+        if *self.domain != domain {
+            self.revision = Revision(self.revision.0 + 1);
+            self.domain = Arc::new(domain);
+        }
+    }
+}

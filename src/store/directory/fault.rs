@@ -1,0 +1,66 @@
+//! Faults of a policy directory, each with its file and place.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Something that keeps a directory from being loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file or folder, relative to the directory.
+    pub file: PathBuf,
+    /// The place in the file: a JSON path or a line.
+    pub place: Option<Place>,
+    /// What is wrong, and what was expected.
+    pub message: String,
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A JSON path, such as `$.Statement[0].Action[2]`.
+    JsonPath(String),
+    /// A line, counted from one.
+    Line(usize),
+}
+
+impl Fault {
+    /// A fault of a whole file or folder.
+    pub(super) fn of(file: impl Into<PathBuf>, message: impl fmt::Display) -> Self {
+        Self { file: file.into(), place: None, message: message.to_string() }
+    }
+
+    /// The place, within the fault's file.
+    pub(super) fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        match &self.place {
+            None => write!(f, "{file}: {}", self.message),
+            Some(Place::JsonPath(path)) => write!(f, "{file}: {path}: {}", self.message),
+            Some(Place::Line(line)) => write!(f, "{file}:{line}: {}", self.message),
+        }
+    }
+}
+
+/// All faults of a directory, in the order of its files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    /// One line a fault.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines().join("\n"))
+    }
+}

@@ -1,0 +1,235 @@
+//! Reads a policy directory as a whole: domains, or every fault.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::fault::{Fault, Place};
+use super::files::{self, Listing, Role};
+use super::grants::{self, GrantEntry, GrantsFile, SubjectEntry};
+use crate::catalog::Catalog;
+use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, idle_patterns, system};
+
+/// How often a directory that changes while it is read is read again.
+const MAX_ATTEMPTS: usize = 5;
+
+/// What was read from a directory.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The domains, complete only if there are no faults.
+    pub domains: HashMap<String, Domain>,
+    /// What keeps the directory from being loaded.
+    pub faults: Vec<Fault>,
+    /// What is allowed and yet may be a slip of the pen.
+    pub warnings: Vec<Fault>,
+    /// How many policy documents were read.
+    pub policy_count: usize,
+    /// How many grants were read.
+    pub grant_count: usize,
+}
+
+/// The policies, groups and grants of one domain.
+#[derive(Debug, Default)]
+pub struct Domain {
+    /// Policies by name.
+    pub policies: BTreeMap<String, Arc<CompiledPolicy>>,
+    groups_by_user: HashMap<String, Vec<String>>,
+    grants: HashMap<SubjectEntry, Vec<Grant>>,
+    /// Of all files of the domain: what tells one revision from the next.
+    digest: [u8; 32],
+}
+
+impl PartialEq for Domain {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Domain {
+    pub(super) fn user_grants(&self, id: &str) -> impl Iterator<Item = Grant> + use<> {
+        self.grants_of(SubjectEntry::User(id.to_owned()))
+    }
+
+    pub(super) fn agency_grants(&self, id: &str) -> impl Iterator<Item = Grant> + use<> {
+        self.grants_of(SubjectEntry::Agency(id.to_owned()))
+    }
+
+    pub(super) fn group_grants(&self, id: &str) -> impl Iterator<Item = Grant> + use<> {
+        self.grants_of(SubjectEntry::Group(id.to_owned()))
+    }
+
+    pub(super) fn groups_of(&self, user_id: &str) -> impl Iterator<Item = &str> {
+        self.groups_by_user.get(user_id).into_iter().flatten().map(String::as_str)
+    }
+
+    fn grants_of(&self, subject: SubjectEntry) -> impl Iterator<Item = Grant> + use<> {
+        self.grants.get(&subject).cloned().unwrap_or_default().into_iter()
+    }
+}
+
+type Policies = HashMap<Arc<str>, Arc<CompiledPolicy>>;
+
+/// Reads the directory. The listing is what the domains were read from.
+///
+/// Files that change meanwhile are read again: half of an old state and half of a new one is neither. Writers
+/// should still replace files by renaming, since a file can be half-written for longer than we look.
+pub(super) fn read(root: &Path, catalog: &Catalog, system: &Policies) -> (Option<Listing>, Reading) {
+    let mut before = match files::list(root) {
+        Ok(listing) => listing,
+        Err(fault) => return (None, Reading { faults: vec![fault], ..Default::default() }),
+    };
+    for _ in 0..MAX_ATTEMPTS {
+        let reading = Reader { root, catalog, system, reading: Reading::default() }.read(&before);
+        match files::list(root) {
+            Ok(after) if after == before => return (Some(before), reading),
+            Ok(after) => before = after,
+            Err(fault) => return (None, Reading { faults: vec![fault], ..Default::default() }),
+        }
+    }
+    let fault = Fault::of(root, "the files keep changing while they are read: replace them by renaming");
+    (None, Reading { faults: vec![fault], ..Default::default() })
+}
+
+impl Reading {
+    /// Reads a directory to report on it.
+    ///
+    /// # Errors
+    ///
+    /// If the built-in policies do not compile, which a test rules out.
+    pub fn of(root: &Path, catalog: &Catalog) -> Result<Self, Vec<DocumentError>> {
+        let system = system::compile(catalog)?;
+        let system = system.into_iter().map(|policy| (policy.name.clone(), policy)).collect();
+        Ok(read(root, catalog, &system).1)
+    }
+}
+
+struct Reader<'a> {
+    root: &'a Path,
+    catalog: &'a Catalog,
+    system: &'a Policies,
+    reading: Reading,
+}
+
+/// The files of one domain.
+#[derive(Default)]
+struct DomainFiles {
+    policies: Vec<(PathBuf, String, String)>,
+    grants: Option<(PathBuf, String)>,
+    digest: Sha256,
+}
+
+impl Reader<'_> {
+    fn read(mut self, listing: &Listing) -> Reading {
+        let (roles, faults) = files::roles(listing);
+        self.reading.faults = faults;
+        let mut domains: BTreeMap<String, DomainFiles> = BTreeMap::new();
+        // A folder is a domain, even an empty one: it is missed by nobody if it is reported.
+        for folder in listing.keys().filter(|path| path.iter().count() == 1) {
+            if let Some(domain_id) =
+                folder.to_str().filter(|_| listing.get(folder).is_some_and(|s| !s.is_file()))
+            {
+                domains.entry(domain_id.to_owned()).or_default();
+            }
+        }
+        for (path, role) in roles {
+            self.file(&mut domains, path, role);
+        }
+        if domains.is_empty() {
+            let expected = "expected a folder per domain: `<domain_id>/grants.toml`, found none";
+            self.reading.faults.push(Fault::of(self.root, expected));
+        }
+        for (domain_id, files) in domains {
+            self.domain(domain_id, files);
+        }
+        self.reading.faults.sort_by(|a, b| a.file.cmp(&b.file));
+        self.reading
+    }
+
+    fn file(&mut self, domains: &mut BTreeMap<String, DomainFiles>, path: PathBuf, role: Role) {
+        let text = match files::read_text(self.root, &path, &role) {
+            Ok(text) => text,
+            Err(fault) => return self.reading.faults.push(fault),
+        };
+        let (Role::Grants { domain_id } | Role::Policy { domain_id, .. }) = &role;
+        let files = domains.entry(domain_id.clone()).or_default();
+        // Lengths keep two files from looking like another two.
+        for part in [path.as_os_str().as_encoded_bytes(), text.as_bytes()] {
+            files.digest.update((part.len() as u64).to_le_bytes());
+            files.digest.update(part);
+        }
+        match role {
+            Role::Grants { .. } => files.grants = Some((path, text)),
+            Role::Policy { name, .. } => files.policies.push((path, name, text)),
+        }
+    }
+
+    fn domain(&mut self, domain_id: String, files: DomainFiles) {
+        let mut domain = Domain { digest: files.digest.finalize().into(), ..Default::default() };
+        let mut names = Vec::new();
+        for (path, name, text) in files.policies {
+            self.reading.policy_count += 1;
+            if let Some(policy) = self.policy(&path, &name, &text) {
+                domain.policies.insert(name.clone(), Arc::new(policy));
+            }
+            names.push(name);
+        }
+        let Some((path, text)) = files.grants else {
+            let expected = "expected a file `grants.toml`: an empty one if the domain has no grants";
+            return self.reading.faults.push(Fault::of(domain_id, expected));
+        };
+        // A policy with faults of its own is no unknown policy.
+        let is_policy =
+            |name: &str| self.system.contains_key(name) || names.iter().any(|known| known == name);
+        match grants::parse(&path, &text, is_policy) {
+            Ok(file) => self.grants(&mut domain, file),
+            Err(faults) => self.reading.faults.extend(faults),
+        }
+        self.reading.domains.insert(domain_id, domain);
+    }
+
+    fn policy(&mut self, path: &Path, name: &str, text: &str) -> Option<CompiledPolicy> {
+        if system::is_system_policy(name) {
+            let expected = "expected another name: this one is a system policy's, which can't be replaced";
+            self.reading.faults.push(Fault::of(path, expected));
+        }
+        let compiled = Document::parse(text).and_then(|document| {
+            let idle = idle_patterns(&document, self.catalog).into_iter();
+            self.reading.warnings.extend(idle.map(|(place, pattern)| {
+                Fault::of(path, format!("`{pattern}` covers no action of the table"))
+                    .at(Place::JsonPath(place))
+            }));
+            CompiledPolicy::compile(name, &document, self.catalog)
+        });
+        match compiled {
+            Ok(policy) => Some(policy),
+            Err(errors) => {
+                let faults = errors
+                    .into_iter()
+                    .map(|error| Fault::of(path, error.fault).at(Place::JsonPath(error.path)));
+                self.reading.faults.extend(faults);
+                None
+            }
+        }
+    }
+
+    fn grants(&mut self, domain: &mut Domain, file: GrantsFile) {
+        for group in file.group {
+            for member in group.members {
+                let groups = domain.groups_by_user.entry(member.into_inner()).or_default();
+                groups.push(group.id.get_ref().clone());
+            }
+        }
+        self.reading.grant_count += file.grant.len();
+        for GrantEntry { subject, policy, scope } in file.grant {
+            let name = policy.get_ref().as_str();
+            let Some(policy) = domain.policies.get(name).or_else(|| self.system.get(name)).cloned() else {
+                // The policy has faults of its own, so the directory is not loaded.
+                continue;
+            };
+            let grant = Grant { policy, scope: scope.into_inner().into() };
+            domain.grants.entry(subject.into_inner()).or_default().push(grant);
+        }
+    }
+}
