@@ -1,1 +1,40 @@
-fn main() {}
+//! All integration tests in one binary.
+//!
+//! The harness is libtest-mimic, because most tests are data: each named case of `decisions/*.toml` is one reported
+//! result, three times over. `cargo test --test it status_management` runs those whose names contain the text.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod cache;
+mod cli;
+mod directory;
+mod grpc;
+mod layout;
+mod support;
+mod tables;
+mod tools;
+
+fn main() -> ExitCode {
+    let trials: Vec<Trial> = [
+        cache::trials(),
+        cli::trials(),
+        directory::trials(),
+        grpc::trials(),
+        layout::trials(),
+        tables::trials(),
+        tools::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

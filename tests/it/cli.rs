@@ -1,0 +1,228 @@
+//! The program itself: its answers, its exit codes, and what its messages say.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::support::{PolicyDir, program, trials};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    trials![
+        check_exits_with_the_decision,
+        check_never_exits_with_two_for_an_error,
+        check_prints_what_people_read,
+        check_prints_json_as_grpcurl_does,
+        every_operation_is_allowed_under_full_access,
+        validate_reports_all_faults_and_warnings,
+        actions_list_the_table_for_people_and_programs,
+        serve_says_when_it_is_ready_and_stops_when_told,
+        serve_does_not_start_on_faulty_policies,
+        a_closed_pipe_is_no_panic,
+    ]
+}
+
+fn example() -> String {
+    format!("{}/deploy/example", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn run(args: &[&str]) -> Output {
+    Command::new(program()).args(args).output().expect("the program")
+}
+
+fn check(user: &str, more: &[&str]) -> Output {
+    let principal = ["--domain", "acme", "--user", user, "--project", "eu-de-prod"];
+    let example = example();
+    let args = [&["check", "--policies", &example][..], &principal, more].concat();
+    run(&args)
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+const SERVER_ACTION: [&str; 2] = ["POST", "/v2.1/eu-de-prod/servers/7/action"];
+
+fn check_exits_with_the_decision() {
+    let stop = [&SERVER_ACTION[..], &["--body", r#"{"os-stop": null}"#]].concat();
+    assert_eq!(check("alice", &stop).status.code(), Some(0));
+    assert_eq!(check("bob", &stop).status.code(), Some(2));
+    let by_key = [&SERVER_ACTION[..], &["--body-key", "os-stop"]].concat();
+    assert_eq!(check("alice", &by_key).status.code(), Some(0));
+    assert_eq!(check("alice", &SERVER_ACTION).status.code(), Some(2), "the body is required");
+    assert_eq!(check("alice", &["GET", "/nothing/here"]).status.code(), Some(2));
+}
+
+fn check_never_exits_with_two_for_an_error() {
+    let example = example();
+    let wrong: [&[&str]; 6] = [
+        &[],
+        &["check"],
+        &["check", "--no-such-flag"],
+        &["check", "--policies", "/nonexistent", "--domain", "a", "--user", "u", "GET", "/v1/p/cloudservers"],
+        &["check", "--policies", &example, "--domain", "a", "--user", "u", "GET", "no-slash"],
+        &["check", "--policies", &example, "--domain", "", "--user", "u", "GET", "/v1/p/cloudservers"],
+    ];
+    for args in wrong {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(!output.stderr.is_empty(), "{args:?}");
+    }
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+    assert_eq!(run(&["--version"]).status.code(), Some(0));
+}
+
+fn check_prints_what_people_read() {
+    let output = check("bob", &[&SERVER_ACTION[..], &["--body", r#"{"os-stop": null}"#]].concat());
+    assert_eq!(
+        text(&output.stdout),
+        "\
+DENY NO_MATCHING_ALLOW: no statement allows `ecs:servers:stop`
+operation   Stopping an ECS (native OpenStack API)
+route       POST /v2.1/{project_id}/servers/{server_id}/action
+action      ecs:servers:stop
+dependency  ecs:servers:get  allowed
+dependency  ecs:servers:list  allowed
+"
+    );
+}
+
+fn check_prints_json_as_grpcurl_does() {
+    let output = check("alice", &["--json", "POST", "/v1/eu-de-prod/cloudservers/delete"]);
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let expected = serde_json::json!({
+        "decision": "DECISION_DENY",
+        "reason": "DENY_REASON_EXPLICIT_DENY",
+        "message": "statement 0 of policy `no-deletion` denies `ecs:cloudServers:deleteServers`",
+        "action": "ecs:cloudServers:deleteServers",
+        "operation": {
+            "title": "Deleting ECSs",
+            "method": "POST",
+            "route": "/v1/{project_id}/cloudservers/delete",
+            "actions": ["ecs:cloudServers:deleteServers"],
+        },
+        "statements": [{"policy": "no-deletion", "effect": "EFFECT_DENY"}],
+        "revision": "1",
+    });
+    assert_eq!(json, expected);
+}
+
+fn operations() -> Vec<Value> {
+    serde_json::from_slice(&run(&["actions", "--json"]).stdout).expect("JSON")
+}
+
+fn every_operation_is_allowed_under_full_access() {
+    let grants =
+        "[[grant]]\nsubject = { user = \"root\" }\npolicy = \"ECS FullAccess\"\nscope = \"all_projects\"\n";
+    let dir = PolicyDir::acme(&[], grants);
+    let directory = dir.path().to_str().unwrap();
+    let operations = operations();
+    assert_eq!(operations.len(), 150);
+    for operation in operations {
+        let (method, route) = (operation["method"].as_str().unwrap(), operation["route"].as_str().unwrap());
+        let segments = route.split('/').map(|text| if text.starts_with('{') { "p" } else { text });
+        let path = segments.collect::<Vec<_>>().join("/");
+        let principal = ["--domain", "acme", "--user", "root", "--project", "p"];
+        let mut args = vec!["check", "--json", "--policies", directory];
+        args.extend(principal);
+        args.extend([method, &path]);
+        if let Some(key) = operation["bodyKey"].as_str() {
+            args.extend(["--body-key", key]);
+        }
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(0), "{method} {route}: {}", text(&output.stdout));
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let count = |value: &Value| value.as_array().map_or(0, Vec::len);
+        let by_body = operation["bodyDependencies"].as_array().unwrap().iter();
+        let by_body: usize = by_body.map(|entry| count(&entry["dependencies"])).sum();
+        let expected = count(&operation["dependencies"]) + by_body;
+        assert_eq!(count(&answer["dependencies"]), expected, "{method} {route}");
+    }
+}
+
+fn validate_reports_all_faults_and_warnings() {
+    let good = run(&["validate", &example()]);
+    assert_eq!(text(&good.stdout), "ok: 1 domains, 1 policies, 3 grants\n");
+    assert_eq!(good.status.code(), Some(0));
+
+    let typo = r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:servers:strat"]}]}"#;
+    let dir = PolicyDir::acme(&[("a", "{}"), ("b", typo)], "[[grant]]");
+    let bad = run(&["validate", dir.path().to_str().unwrap()]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert_eq!(
+        text(&bad.stdout),
+        "\
+warning: acme/policies/b.json: $.Statement[0].Action[0]: `ecs:servers:strat` covers no action of the table
+error: acme/grants.toml:1: missing field `subject`
+error: acme/policies/a.json: $: expected a member `Version`
+error: acme/policies/a.json: $: expected a member `Statement`
+3 faults: the directory would not be loaded
+"
+    );
+}
+
+fn actions_list_the_table_for_people_and_programs() {
+    let output = run(&["actions"]);
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 151);
+    assert_eq!(lines[150], "150 operations in 91 rows; 102 actions, dependencies included");
+    let start = lines.iter().find(|line| line.contains("/v2.1/") && line.contains("os-start")).unwrap();
+    let words: Vec<&str> = start.split_whitespace().collect();
+    assert_eq!(words[..3], ["ecs:servers:start", "POST", "/v2.1/{project_id}/servers/{server_id}/action"]);
+    assert_eq!(operations()[0]["table"], "az_management");
+}
+
+/// A running server that is ended when the test is.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn serve(policies: &Path) -> Serving {
+    let child = Command::new(program())
+        .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--policies"])
+        .arg(policies)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    Serving(child)
+}
+
+fn serve_says_when_it_is_ready_and_stops_when_told() {
+    let mut serving = serve(Path::new(&example()));
+    let mut line = String::new();
+    BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("ready on 127.0.0.1:"), "{line}");
+    assert!(line.contains("try: grpcurl -plaintext -d "), "{line}");
+    let pid = serving.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(serving.0.wait().unwrap().code(), Some(0));
+}
+
+fn serve_does_not_start_on_faulty_policies() {
+    let dir = PolicyDir::acme(&[("a", "{}")], "");
+    let mut serving = serve(dir.path());
+    assert_eq!(serving.0.wait().unwrap().code(), Some(1));
+    let mut message = String::new();
+    std::io::Read::read_to_string(&mut serving.0.stderr.take().unwrap(), &mut message).unwrap();
+    assert!(message.contains("acme/policies/a.json: $: expected a member `Version`"), "{message}");
+}
+
+fn a_closed_pipe_is_no_panic() {
+    let mut child = Command::new(program())
+        .arg("actions")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+}

@@ -1,0 +1,114 @@
+//! What the tests share: policy directories, servers on port 0, clients, and how a test is named.
+
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ecs_authz::decision::DependencyMode;
+use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
+use ecs_authz::server::{Exposure, RunningServer, ServerConfig};
+use libtest_mimic::{Failed, Trial};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+
+/// A test by name. It fails by panicking, as tests do.
+pub(crate) fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || -> Result<(), Failed> {
+        test();
+        Ok(())
+    })
+}
+
+/// Names each function of a list as a test of the current file: `grpc::a_call_is_decided`.
+macro_rules! trials {
+    ($($test:ident),* $(,)?) => {
+        vec![$($crate::support::trial(
+            concat!(module_path!(), "::", stringify!($test)).trim_start_matches("it::"),
+            $test,
+        )),*]
+    };
+}
+pub(crate) use trials;
+
+/// Runs a future on the runtime that all tests share.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime")).block_on(future)
+}
+
+/// A directory of policies that is removed when the test ends.
+pub(crate) struct PolicyDir {
+    folder: TempDir,
+}
+
+impl PolicyDir {
+    pub(crate) fn new() -> Self {
+        Self { folder: TempDir::new().expect("a temporary folder") }
+    }
+
+    /// A directory with one domain, `acme`.
+    pub(crate) fn acme(policies: &[(&str, &str)], grants: &str) -> Self {
+        let dir = Self::new();
+        for (name, document) in policies {
+            dir.write(&format!("acme/policies/{name}.json"), document);
+        }
+        dir.write("acme/grants.toml", grants);
+        dir
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file as careful writers do: beside its place, then renamed.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+        let beside = path.with_extension("new~");
+        fs::write(&beside, text).expect("a file");
+        fs::rename(&beside, &path).expect("the file at its place");
+    }
+
+    pub(crate) fn remove(&self, path: &str) {
+        let path = self.path().join(path);
+        if path.is_dir() {
+            fs::remove_dir_all(path).expect("the folder removed");
+        } else {
+            fs::remove_file(path).expect("the file removed");
+        }
+    }
+}
+
+/// The configuration of a server on port 0 over a directory.
+pub(crate) fn config(policies: &Path) -> ServerConfig {
+    ServerConfig {
+        policies: policies.to_owned(),
+        tables: Vec::new(),
+        grpc_addr: ([127, 0, 0, 1], 0).into(),
+        http_addr: ([127, 0, 0, 1], 0).into(),
+        dependency_mode: DependencyMode::Report,
+        cache_bytes: 16 * 1_024 * 1_024,
+        exposure: Exposure::Loopback,
+    }
+}
+
+/// A server on port 0 over a directory.
+pub(crate) async fn serve(policies: &Path) -> RunningServer {
+    RunningServer::start(config(policies)).await.expect("a server")
+}
+
+pub(crate) async fn channel(server: &RunningServer) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc_addr)).expect("an address");
+    endpoint.connect().await.expect("a connection")
+}
+
+pub(crate) async fn client(server: &RunningServer) -> AuthorizationServiceClient<Channel> {
+    AuthorizationServiceClient::new(channel(server).await)
+}
+
+/// The program itself.
+pub(crate) fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_ecs-authz"))
+}
