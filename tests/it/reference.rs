@@ -1,0 +1,187 @@
+//! A second evaluator: slow, obvious, and independent of the first.
+//!
+//! It reads the provider's published tables (`published/*.json`) and raw policy documents each time, and follows
+//! the rules in the order in which people state them. It shares no code with `ecs_authz::catalog` and
+//! `ecs_authz::policy`: plain data in, a plain [`Outcome`] out. Where it and the compiled evaluator differ, one of
+//! them is wrong.
+//!
+//! It takes policy documents to be well-formed; refusing others is not its subject.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use policy::{Policies, Verdict};
+
+mod body;
+mod path;
+mod policy;
+mod table;
+
+/// The policies, groups and grants of one domain, as its files say it.
+#[derive(Debug, Default)]
+pub(crate) struct Domain {
+    /// Documents by name.
+    pub(crate) policies: BTreeMap<String, Value>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) grants: Vec<Grant>,
+}
+
+/// A `[[group]]` of `grants.toml`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Group {
+    pub(crate) id: String,
+    pub(crate) members: Vec<String>,
+}
+
+/// A `[[grant]]` of `grants.toml`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Grant {
+    pub(crate) subject: Subject,
+    pub(crate) policy: String,
+    pub(crate) scope: Scope,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Subject {
+    Group(String),
+    User(String),
+    Agency(String),
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Scope {
+    Project(String),
+    EnterpriseProject(String),
+    AllProjects,
+    Domain,
+}
+
+/// A request. Empty text means that something is not given.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) principal: Principal,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) body: Body,
+    /// Whether a missing dependency denies.
+    pub(crate) enforce: bool,
+    pub(crate) enterprise_project: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Principal {
+    pub(crate) domain_id: String,
+    pub(crate) user_id: String,
+    pub(crate) agency_id: String,
+    pub(crate) project_id: String,
+    pub(crate) group_ids: Vec<String>,
+    pub(crate) role_names: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    None,
+    Content { bytes: Vec<u8>, truncated: bool },
+    Summary { keys: Vec<String>, attributes: BTreeMap<String, Vec<String>>, truncated: bool },
+}
+
+/// What a request comes to, in the words of the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Outcome {
+    pub(crate) decision: Answer,
+    /// The wire's name without its prefix; none for an allow.
+    pub(crate) reason: Option<String>,
+    /// The action that decided; empty if the call is no known operation.
+    #[serde(default)]
+    pub(crate) action: String,
+    /// Every dependency action, and `allow` or the reason why not.
+    #[serde(default)]
+    pub(crate) dependencies: BTreeMap<String, String>,
+    /// The statement that decided, as `policy[index]`.
+    pub(crate) statement: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Allow,
+    Deny,
+}
+
+/// Answers a question (design.md, section 3).
+pub(crate) fn decide(domains: &BTreeMap<String, Domain>, question: &Question) -> Outcome {
+    let Question { principal, method, path, body, enforce, enterprise_project } = question;
+
+    // 1. Which operation is it? Path, route and body each have their own reasons.
+    let operation = match table::resolve(method, path, body) {
+        Ok(operation) => operation,
+        Err(reason) => return denied_unseen(reason, ""),
+    };
+    let first_action = &operation.actions[0];
+
+    // 2. Tenant isolation needs no policy. A principal without a project may not call project routes.
+    if let Some(project) = &operation.project
+        && *project != principal.project_id
+    {
+        return denied_unseen("PROJECT_MISMATCH", first_action);
+    }
+
+    // 3. and 4. Every action and every dependency is judged by the same policies.
+    let policies = Policies::of(domains, principal, enterprise_project.as_deref());
+    let dependencies: BTreeMap<String, String> = operation
+        .dependencies
+        .iter()
+        .map(|action| (action.clone(), word(&policies.verdict(action))))
+        .collect();
+
+    // Every required action must be allowed; the first that is not decides.
+    for action in &operation.actions {
+        let verdict = policies.verdict(action);
+        if !matches!(verdict, Verdict::Allowed(_)) {
+            return Outcome {
+                decision: Answer::Deny,
+                reason: Some(word(&verdict)),
+                action: action.clone(),
+                dependencies,
+                statement: verdict.statement(),
+            };
+        }
+    }
+    // Dependencies are reported; only where they are enforced does a missing one deny.
+    let is_missing = dependencies.values().any(|word| word != "allow");
+    let is_denied = *enforce && is_missing;
+    Outcome {
+        decision: if is_denied { Answer::Deny } else { Answer::Allow },
+        reason: is_denied.then(|| "MISSING_DEPENDENCY".to_owned()),
+        action: first_action.clone(),
+        dependencies,
+        statement: policies.verdict(first_action).statement(),
+    }
+}
+
+/// A denial before the policies were looked at.
+fn denied_unseen(reason: &str, action: &str) -> Outcome {
+    Outcome {
+        decision: Answer::Deny,
+        reason: Some(reason.to_owned()),
+        action: action.to_owned(),
+        dependencies: BTreeMap::new(),
+        statement: None,
+    }
+}
+
+fn word(verdict: &Verdict) -> String {
+    let word = match verdict {
+        Verdict::Allowed(_) => "allow",
+        Verdict::Denied(_) => "EXPLICIT_DENY",
+        Verdict::Unmatched => "NO_MATCHING_ALLOW",
+    };
+    word.to_owned()
+}
