@@ -1,4 +1,59 @@
-//! x
+//! `ecs-authz` decides whether a principal may call the API of an Elastic Cloud Server (ECS) service.
+//!
+//! It is a policy decision point: it knows from the provider's published permission tables which action each API
+//! call is, evaluates the principal's policies, and answers allow or deny, with the reason, the statement that
+//! decided, and the actions that the call depends on besides.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | PDP | policy decision point: this service, [`pdp::Pdp`] |
+//! | PEP | policy enforcement point: who asks, a gateway or another service; no type of ours |
+//! | principal | who makes the API call: a user or an agency of a domain, in a project; [`request::Identity`] |
+//! | domain, project | the account, and the part of it that a call belongs to |
+//! | operation | one call of the API: a method and a route, and where several share them, a key of the body; [`catalog::Operation`] |
+//! | action | what an operation needs: `service:type:verb`; [`catalog::Action`] |
+//! | dependency | an action that an operation's call depends on besides |
+//! | policy, statement, effect | the provider's JSON: a document, its parts, `Allow` or `Deny`; [`policy::Document`] |
+//! | grant | a policy attached to a user, group or agency, in a scope; [`policy::Grant`] |
+//! | verdict | what a principal's policies say of one action; [`decision::Verdict`] |
+//! | decision | allow, or deny with a reason; [`decision::Decision`] |
+//! | revision | the state of a domain's policies, a number that grows; [`store::Revision`] |
+//!
+//! # The walk of one request
+//!
+//! 1. **Parse.** [`grpc`] takes the message apart and [`request::Request::new`] checks every field.
+//! 2. **Route.** [`catalog::Catalog::resolve`] reads the path if it has one reading only, finds the route, and asks
+//!    the body where the route needs it. Then [`pdp::Pdp::decide`] holds the project in the path against the
+//!    principal's.
+//! 3. **Load.** [`store::cache::PolicyCache`] has the principal's [`policy::PolicySet`] at the domain's revision, or
+//!    loads and merges it once for all who wait.
+//! 4. **Evaluate.** [`policy::evaluate`] asks the set for a verdict on each required action and on each dependency;
+//!    [`decision::Decision::of`] makes the decision of them: the one place that can say allow.
+//! 5. **Record** the decision, and **render** it: [`grpc::render`].
+//!
+//! It goes one way. What keeps us from knowing is an error on the way, and no error becomes a decision.
+//!
+//! # Who imports whom
+//!
+//! | module | may import |
+//! |---|---|
+//! | [`catalog`] | nothing of ours |
+//! | [`decision`] | catalog |
+//! | [`request`] | catalog, decision |
+//! | [`policy`] | catalog, decision, request |
+//! | [`store`] | catalog, policy, request |
+//! | [`pdp`] | catalog, decision, policy, request, store |
+//! | [`grpc`] | catalog, decision, pdp, policy, request |
+//! | [`health`] | store |
+//! | [`server`] | catalog, decision, grpc, health, pdp, store |
+//! | [`cli`] | catalog, decision, grpc, pdp, request, server, store, telemetry |
+//! | [`telemetry`] | nothing of ours |
+//!
+//! The first four are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
+//! against this table.
+
 pub mod catalog;
 pub mod cli;
 pub mod decision;

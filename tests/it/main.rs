@@ -19,6 +19,7 @@ mod cli;
 mod directory;
 mod grpc;
 mod layout;
+mod readme;
 mod support;
 mod tables;
 mod tools;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         directory::trials(),
         grpc::trials(),
         layout::trials(),
+        readme::trials(),
         tables::trials(),
         tools::trials(),
     ]
