@@ -99,7 +99,12 @@ pub struct RequestParts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     identity: Identity,
-    parts: RequestParts,
+    method: String,
+    path: String,
+    body: Body,
+    context: Context,
+    dependency_mode: DependencyMode,
+    min_revision: Option<u64>,
 }
 
 /// A field that is not well-formed.
@@ -134,14 +139,22 @@ impl Request {
     /// # Errors
     ///
     /// Every violation, under the names of the wire.
-    pub fn new(mut parts: RequestParts) -> Result<Self, InvalidRequest> {
+    pub fn new(parts: RequestParts) -> Result<Self, InvalidRequest> {
+        let RequestParts { principal, method, path, body, context, dependency_mode, min_revision } = parts;
         let mut check = Check::default();
-        check.call(&parts.method, &parts.path);
-        check.body(&parts.body);
-        check.context(&parts.context);
-        let identity = check.principal(&mut parts.principal);
-        match identity {
-            Some(identity) if check.violations.is_empty() => Ok(Self { identity, parts }),
+        check.call(&method, &path);
+        check.body(&body);
+        check.context(&context);
+        match check.principal(principal) {
+            Some(identity) if check.violations.is_empty() => Ok(Self {
+                identity,
+                method,
+                path,
+                body,
+                context,
+                dependency_mode,
+                min_revision: Some(min_revision).filter(|revision| *revision > 0),
+            }),
             _ => Err(InvalidRequest { violations: check.violations }),
         }
     }
@@ -155,37 +168,37 @@ impl Request {
     /// The HTTP method.
     #[must_use]
     pub fn method(&self) -> &str {
-        &self.parts.method
+        &self.method
     }
 
     /// The request target as received, query included.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.parts.path
+        &self.path
     }
 
     /// The body.
     #[must_use]
     pub fn body(&self) -> &Body {
-        &self.parts.body
+        &self.body
     }
 
     /// What dependency actions do to the decision.
     #[must_use]
     pub fn dependency_mode(&self) -> DependencyMode {
-        self.parts.dependency_mode
+        self.dependency_mode
     }
 
     /// The revision of the domain's policies that the decision must not be older than.
     #[must_use]
     pub fn min_revision(&self) -> Option<u64> {
-        Some(self.parts.min_revision).filter(|revision| *revision > 0)
+        self.min_revision
     }
 
     /// The enterprise project of the resource, if the caller named it.
     #[must_use]
     pub fn enterprise_project(&self) -> Option<&str> {
-        self.parts.context.attributes.get(ENTERPRISE_PROJECT)?.first().map(String::as_str)
+        self.context.attributes.get(ENTERPRISE_PROJECT)?.first().map(String::as_str)
     }
 }
 
@@ -219,41 +232,47 @@ impl Check {
         }
     }
 
-    /// Moves what grants depend on into an identity.
-    fn principal(&mut self, parts: &mut PrincipalParts) -> Option<Identity> {
-        self.required("principal.domain_id", &parts.domain_id, MAX_ID_BYTES);
-        let optional = [
-            ("principal.domain_name", &parts.domain_name),
-            ("principal.user_id", &parts.user_id),
-            ("principal.user_name", &parts.user_name),
-            ("principal.agency_id", &parts.agency_id),
-            ("principal.project_id", &parts.project_id),
-            ("principal.project_name", &parts.project_name),
-        ];
-        for (field, text) in optional {
-            self.length(field, text, MAX_ID_BYTES);
-        }
-        self.ids("principal.group_ids", &parts.group_ids);
-        self.ids("principal.role_names", &parts.role_names);
-        let (user, agency) = (parts.user_id.clone(), parts.agency_id.clone());
-        let subject = match (user.is_empty(), agency.is_empty()) {
-            (false, true) => Subject::User(user),
-            (true, false) => Subject::Agency(agency),
-            _ => {
-                self.violation("principal.user_id", "expected exactly one of user_id and agency_id");
-                return None;
+    /// Checks every field and keeps what grants depend on.
+    fn principal(&mut self, parts: PrincipalParts) -> Option<Identity> {
+        let PrincipalParts {
+            domain_id,
+            domain_name,
+            user_id,
+            user_name,
+            agency_id,
+            project_id,
+            project_name,
+            group_ids,
+            role_names,
+            mfa_present: _,
+        } = parts;
+        self.required("principal.domain_id", &domain_id, MAX_ID_BYTES);
+        self.length("principal.domain_name", &domain_name, MAX_ID_BYTES);
+        self.length("principal.user_id", &user_id, MAX_ID_BYTES);
+        self.length("principal.user_name", &user_name, MAX_ID_BYTES);
+        self.length("principal.agency_id", &agency_id, MAX_ID_BYTES);
+        self.length("principal.project_id", &project_id, MAX_ID_BYTES);
+        self.length("principal.project_name", &project_name, MAX_ID_BYTES);
+        self.ids("principal.group_ids", &group_ids);
+        self.ids("principal.role_names", &role_names);
+        let subject = self.subject(user_id, agency_id, &group_ids)?;
+        let project_id = Some(project_id).filter(|id| !id.is_empty());
+        Some(Identity { domain_id, subject, project_id, group_ids, role_names })
+    }
+
+    fn subject(&mut self, user_id: String, agency_id: String, group_ids: &[String]) -> Option<Subject> {
+        match (user_id.is_empty(), agency_id.is_empty()) {
+            (false, true) => Some(Subject::User(user_id)),
+            (true, false) if group_ids.is_empty() => Some(Subject::Agency(agency_id)),
+            (true, false) => {
+                self.violation("principal.group_ids", "expected no groups: an agency is a member of none");
+                None
             }
-        };
-        if matches!(subject, Subject::Agency(_)) && !parts.group_ids.is_empty() {
-            self.violation("principal.group_ids", "expected no groups: an agency is a member of none");
+            (true, true) | (false, false) => {
+                self.violation("principal.user_id", "expected exactly one of user_id and agency_id");
+                None
+            }
         }
-        Some(Identity {
-            domain_id: parts.domain_id.clone(),
-            subject,
-            project_id: Some(parts.project_id.clone()).filter(|id| !id.is_empty()),
-            group_ids: std::mem::take(&mut parts.group_ids),
-            role_names: std::mem::take(&mut parts.role_names),
-        })
     }
 
     fn body(&mut self, body: &Body) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -173,18 +174,35 @@ impl RunningServer {
         Ok(Self { grpc_addr, http_addr, store, health, stop, grpc, http, _files: files })
     }
 
-    /// Stops: health says NOT_SERVING, calls in flight are answered, then the listeners close.
+    /// Waits for a listener to end by itself, which is a fault.
+    pub async fn ended(&mut self) -> io::Error {
+        let outcome = tokio::select! {
+            outcome = &mut self.grpc => outcome.map_err(io::Error::other).and_then(|it| it.map_err(io::Error::other)),
+            outcome = &mut self.http => outcome.map_err(io::Error::other).flatten(),
+        };
+        outcome.err().unwrap_or_else(|| io::Error::other("a listener ended"))
+    }
+
+    /// Stops: health says NOT_SERVING, the listeners close, and calls in flight are answered for at most `limit`.
     ///
     /// # Errors
     ///
-    /// If a listener failed.
-    pub async fn stop(self) -> io::Result<()> {
+    /// If a listener failed, or calls were still in flight after `limit`.
+    pub async fn stop(self, limit: Duration) -> io::Result<()> {
         for service in ["", SERVICE] {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
         }
         self.stop.send_replace(true);
-        self.grpc.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
-        self.http.await.map_err(io::Error::other)?
+        let (grpc, http) = (self.grpc.abort_handle(), self.http.abort_handle());
+        let drained = async {
+            self.grpc.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+            self.http.await.map_err(io::Error::other)?
+        };
+        timeout(limit, drained).await.unwrap_or_else(|_| {
+            grpc.abort();
+            http.abort();
+            Err(io::Error::other("calls were still in flight when the time to stop was over"))
+        })
     }
 }
 

@@ -3,12 +3,16 @@
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CommandError, DependencyModeArg, SUCCESS, TableArgs};
 use crate::server::{Exposure, RunningServer, ServerConfig};
 use crate::telemetry;
+
+/// How long calls in flight are answered after the signal to stop: well below the 30 s after which Kubernetes kills.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
@@ -55,14 +59,15 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
         // Before the ready line: whoever reads it may signal at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let server = RunningServer::start(args.into()).await?;
+        let mut server = RunningServer::start(args.into()).await?;
         announce(&server)?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            error = server.ended() => return Err(CommandError::Listener(error)),
         }
         tracing::info!("stopping: answering the calls in flight");
-        server.stop().await.map_err(CommandError::Listener)?;
+        server.stop(STOP_LIMIT).await.map_err(CommandError::Listener)?;
         Ok(SUCCESS)
     })
 }

@@ -53,9 +53,8 @@ fn message(response: &Response<'_>, catalog: &Catalog) -> Option<String> {
     let reason = response.decision().reason()?;
     let evaluation = match response {
         Response::Unresolved(error) => return Some(error.to_string()),
-        Response::ForeignProject(call) => {
-            let project = call.project().unwrap_or_default();
-            return Some(format!("the path is of project `{project}`, which is not the principal's"));
+        Response::ForeignProject(_) => {
+            return Some("the path is of another project than the principal's".to_owned());
         }
         Response::Evaluated { evaluation, .. } => evaluation,
     };

@@ -10,6 +10,7 @@
 //! long as the process lives.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -109,7 +110,7 @@ impl DirectoryStore {
         *last_seen = listing;
         if !reading.faults.is_empty() {
             let faults = Faults(reading.faults);
-            self.health.store(Arc::new(StoreHealth::Degraded { faults: faults.lines() }));
+            self.degrade(&faults);
             return Err(faults);
         }
         let next = self.current.load().next(reading.domains);
@@ -117,6 +118,11 @@ impl DirectoryStore {
         self.health.store(Arc::new(StoreHealth::Current));
         self.changed.send_replace(());
         Ok(())
+    }
+
+    fn degrade(&self, why: impl fmt::Display) {
+        let faults = why.to_string().lines().map(ToOwned::to_owned).collect();
+        self.health.store(Arc::new(StoreHealth::Degraded { faults }));
     }
 
     /// Whether the files are others than those of the last load, or the last load failed.

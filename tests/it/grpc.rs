@@ -1,6 +1,7 @@
 //! The service over the wire, on a real server.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use ecs_authz::grpc::pb;
 use ecs_authz::server::{RunningServer, StartError};
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         actions_are_listed_whole_and_by_pattern,
         an_operation_is_resolved_without_a_decision,
         health_is_served_and_ends_with_the_server,
+        a_call_that_never_ends_does_not_keep_the_server,
         readiness_shows_faults_over_http,
         reflection_is_served_in_both_generations,
         additional_tables_are_served_and_clash_loudly,
@@ -39,6 +41,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
+/// Longer than any stop takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 const GRANTS: &str = r#"
 [[grant]]
 subject = { user = "alice" }
@@ -129,7 +133,7 @@ fn a_deny_says_why() {
         (action_on_server("lock"), "no statement allows `ecs:servers:lock`"),
         (
             pb::AuthorizeRequest { path: "/v2.1/test/servers/1/action".into(), ..action_on_server("lock") },
-            "the path is of project `test`, which is not the principal's",
+            "the path is of another project than the principal's",
         ),
         (
             pb::AuthorizeRequest { path: "/v2.1/prod/servers//action".into(), ..action_on_server("lock") },
@@ -269,7 +273,7 @@ fn a_revision_that_is_awaited_arrives() {
         let request = pb::AuthorizeRequest { min_revision: 2, ..action_on_server("os-stop") };
         let response = client.authorize(request).await.unwrap().into_inner();
         assert_eq!((response.decision(), response.revision), (pb::Decision::Allow, 2));
-        server.stop().await.unwrap();
+        server.stop(PATIENCE).await.unwrap();
     });
 }
 
@@ -304,7 +308,7 @@ fn enforcing_can_be_asked_for_and_not_be_undone() {
     };
     let enforcing = block_on(RunningServer::start(config)).unwrap();
     assert_eq!([Unspecified, Report, Enforce].map(|mode| decide(&enforcing, mode)), [missing; 3]);
-    block_on(enforcing.stop()).unwrap();
+    block_on(enforcing.stop(PATIENCE)).unwrap();
 }
 
 async fn list(pattern: &str) -> Result<Vec<pb::Action>, Status> {
@@ -365,10 +369,22 @@ fn health_is_served_and_ends_with_the_server() {
 
         let mut watched = health.watch(check("")).await.unwrap().into_inner();
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
-        let stopping = tokio::spawn(server.stop());
+        let stopping = tokio::spawn(server.stop(PATIENCE));
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
         drop((watched, health));
         stopping.await.unwrap().unwrap();
+    });
+}
+
+fn a_call_that_never_ends_does_not_keep_the_server() {
+    let dir = directory();
+    block_on(async {
+        let server = serve(dir.path()).await;
+        let mut health = HealthClient::new(channel(&server).await);
+        let mut watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert!(watched.message().await.unwrap().is_some());
+        let error = server.stop(Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(error.to_string(), "calls were still in flight when the time to stop was over");
     });
 }
 
@@ -400,7 +416,7 @@ fn readiness_shows_faults_over_http() {
         let response = client.authorize(action_on_server("os-stop")).await.unwrap().into_inner();
         assert_eq!(response.reason(), pb::DenyReason::ExplicitDeny, "the last good policies decide");
         drop(client);
-        server.stop().await.unwrap();
+        server.stop(PATIENCE).await.unwrap();
     });
 }
 
@@ -456,7 +472,7 @@ fn additional_tables_are_served_and_clash_loudly() {
         (response.reason(), response.action),
         (pb::DenyReason::NoMatchingAllow, "private:things:list".into())
     );
-    block_on(server.stop()).unwrap();
+    block_on(server.stop(PATIENCE)).unwrap();
 
     let clash = private.replace("/v9/{project_id}/things", "/v1/{p}/cloudservers/limits");
     let error = table(".clash.toml", &clash).unwrap_err();

@@ -1,5 +1,6 @@
 //! Follows the files of a policy directory.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -43,8 +44,14 @@ fn follow(store: &DirectoryStore, events: &Receiver<DebounceEventResult>) {
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if store.is_outdated() {
-            reload(store, &mut last_faults);
+        // A fault of ours must not end the thread: policies would go stale without a sign.
+        let followed = catch_unwind(AssertUnwindSafe(|| {
+            if store.is_outdated() {
+                reload(store, &mut last_faults);
+            }
+        }));
+        if followed.is_err() {
+            store.degrade("loading the policies panicked: this is a bug of ecs-authz");
         }
     }
 }
