@@ -7,12 +7,12 @@
 //!
 //! Pure: no I/O, no clock.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 pub use action_set::ActionSet;
 pub use body::{Body, BodyFault, BodySummary, Presence};
 pub use compile::Source;
+pub use operation::{Call, Operation};
 pub use path::{CanonicalPath, PathFault};
 pub use row::{Origin, Text};
 pub use table::{TableError, TableFault};
@@ -20,21 +20,18 @@ pub use template::TemplateFault;
 
 use route::{RouteTable, Segments};
 use row::{Route, Row};
-use template::Segment;
 
 mod action_set;
 mod body;
 mod compile;
 pub mod json_reader;
+mod operation;
 mod path;
 mod published;
 mod route;
 mod row;
 mod table;
 mod template;
-
-/// The placeholder that stands for the project whose tenant the call belongs to.
-const PROJECT: &str = "project_id";
 
 /// The index of an action in the catalog that it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,74 +64,6 @@ impl Action {
     /// The name and the older names in lower case, which is how policy patterns are compared.
     pub fn folded_names(&self) -> impl Iterator<Item = &str> {
         self.folded_names.iter().map(AsRef::as_ref)
-    }
-}
-
-/// One operation of the API: a route, and where several share a route, a key of the body.
-#[derive(Debug)]
-pub struct Operation {
-    /// The published permission, such as `Starting an ECS (native OpenStack API)`.
-    pub title: Text,
-    /// The HTTP method.
-    pub method: Text,
-    /// The path template, such as `/v1/{project_id}/cloudservers`.
-    pub route: Text,
-    /// The published table.
-    pub table: Text,
-    /// The top-level key of the body that tells this operation from others on the route.
-    pub body_key: Option<Text>,
-    /// The actions that the call needs, all of them; the first is the one that the operation is about.
-    ///
-    /// INVARIANT: never empty.
-    pub actions: Box<[ActionId]>,
-    /// The actions that the call depends on whatever its body.
-    pub dependencies: Box<[ActionId]>,
-    /// The actions that the call depends on when the body has a member, by the member's path.
-    pub body_dependencies: Box<[(Text, Box<[ActionId]>)]>,
-    /// The placeholders of the route and their positions among its segments.
-    placeholders: Box<[(Box<str>, usize)]>,
-}
-
-impl Operation {
-    /// The actions that a call with this body depends on.
-    ///
-    /// Where the body decides and can't be told, every variant is listed.
-    #[must_use]
-    pub fn dependencies(&self, body: &Body) -> Cow<'_, [ActionId]> {
-        if self.body_dependencies.is_empty() {
-            return Cow::Borrowed(&self.dependencies);
-        }
-        let by_body = self
-            .body_dependencies
-            .iter()
-            .filter(|(member, _)| body.has_member(member) != Presence::Absent)
-            .flat_map(|(_, actions)| actions);
-        Cow::Owned(self.dependencies.iter().chain(by_body).copied().collect())
-    }
-}
-
-/// A call that the catalog knows: its operation, bound to a path.
-#[derive(Debug, Clone, Copy)]
-pub struct Call<'c, 'p> {
-    /// The operation.
-    pub operation: &'c Operation,
-    segments: Segments<'p>,
-}
-
-impl<'c, 'p> Call<'c, 'p> {
-    /// The project in the path, if the route has one.
-    #[must_use]
-    pub fn project(&self) -> Option<&'p str> {
-        self.parameters().find(|(name, _)| *name == PROJECT).map(|(_, value)| value)
-    }
-
-    /// What the placeholders stand for, by name, as received.
-    pub fn parameters(&self) -> impl Iterator<Item = (&'c str, &'p str)> {
-        let segments = self.segments;
-        self.operation
-            .placeholders
-            .iter()
-            .filter_map(move |(name, index)| Some((&**name, segments.get(*index)?)))
     }
 }
 
@@ -253,20 +182,7 @@ impl Catalog {
     /// Adds the operation that a row is on one of its routes. The rows were checked: none is ambiguous.
     fn add(&mut self, row: &Row, route: &Route) {
         let index = self.operations.len();
-        let by_body = row.body_dependencies.iter();
-        self.operations.push(Operation {
-            title: row.title.clone(),
-            method: route.method.clone(),
-            route: route.template.clone(),
-            table: row.table.clone(),
-            body_key: row.body_key.clone(),
-            actions: self.ids(&row.actions),
-            dependencies: self.ids(&row.dependencies),
-            body_dependencies: by_body
-                .map(|entry| (entry.member.clone(), self.ids(&entry.dependencies)))
-                .collect(),
-            placeholders: placeholders(&route.template),
-        });
+        self.operations.push(Operation::new(row, route, |names| self.ids(names)));
         let target = self.routes.add(route).index();
         match (self.targets.get_mut(target), &row.body_key) {
             (Some(Target::BodyKey(operations)), Some(key)) => operations.push((key.clone(), index)),
@@ -305,7 +221,7 @@ impl Catalog {
             }
         };
         let operation = self.operations.get(operation).ok_or_else(unknown)?;
-        Ok(Call { operation, segments })
+        Ok(Call::new(operation, segments))
     }
 
     fn unknown_operation(&self, path: &CanonicalPath<'_>) -> ResolveError {
@@ -363,15 +279,6 @@ fn unknown_key(found: &str, operations: &[(Text, usize)]) -> ResolveError {
     let mut known: Vec<String> = operations.iter().map(|(key, _)| key.to_string()).collect();
     known.sort();
     ResolveError::UnknownKey { found: found.to_owned(), known }
-}
-
-fn placeholders(template: &str) -> Box<[(Box<str>, usize)]> {
-    let segments = template::parse(template).unwrap_or_default();
-    let named = segments.into_iter().enumerate().filter_map(|(index, segment)| match segment {
-        Segment::Placeholder(name) => Some((name.into(), index)),
-        Segment::Literal(_) => None,
-    });
-    named.collect()
 }
 
 /// The closed table of actions: every name that a row needs or depends on, sorted.

@@ -150,3 +150,55 @@ fn weight(key: &Key, loaded: &LoadedPolicies) -> u32 {
     let key_bytes = size_of::<Key>() + domain_id.len() + subject.len() + project + lists.sum::<usize>();
     u32::try_from(200 + key_bytes + loaded.policies.approximate_bytes()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::store::{LoadFuture, PrincipalGrants};
+
+    /// A store in which nobody has grants.
+    #[derive(Debug)]
+    struct EmptyStore;
+
+    impl PolicyStore for EmptyStore {
+        fn revision(&self, _: &str) -> Revision {
+            Revision(1)
+        }
+
+        fn load<'a>(&'a self, _: &'a Identity) -> LoadFuture<'a> {
+            Box::pin(async { Ok(PrincipalGrants { revision: Revision(1), grants: Vec::new() }) })
+        }
+
+        fn changes(&self) -> watch::Receiver<()> {
+            watch::channel(()).1
+        }
+
+        fn health(&self) -> StoreHealth {
+            StoreHealth::Current
+        }
+    }
+
+    fn identity(user: usize) -> Identity {
+        Identity {
+            domain_id: "acme".into(),
+            subject: Subject::User(user.to_string()),
+            project_id: None,
+            group_ids: vec!["x".repeat(1_000)],
+            role_names: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_are_weighed_by_their_bytes_and_bounded_by_them() {
+        let cache = PolicyCache::new(Arc::new(EmptyStore), 102, 100_000);
+        for user in 0..1_000 {
+            cache.get(&identity(user)).await.unwrap();
+        }
+        cache.entries.run_pending_tasks().await;
+        assert!(cache.entries.weighted_size() <= 100_000, "{}", cache.entries.weighted_size());
+        // An entry holds more than its longest text, and less than three times that.
+        assert!((33..100).contains(&cache.entries.entry_count()), "{}", cache.entries.entry_count());
+    }
+}
