@@ -10,7 +10,7 @@ use std::sync::Arc;
 use equivalent::Equivalent;
 use moka::future::Cache;
 
-use super::{PolicyStore, Revision, StoreError, StoreHealth};
+use super::{PolicyStore, Revision, StoreError};
 use crate::policy::PolicySet;
 use crate::request::{Identity, Subject};
 
@@ -126,12 +126,6 @@ impl PolicyCache {
         }
         Ok(())
     }
-
-    /// How the store is.
-    #[must_use]
-    pub fn store_health(&self) -> StoreHealth {
-        self.store.health()
-    }
 }
 
 /// Why a load did not fill the entry that it was for.
@@ -156,7 +150,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::store::{LoadFuture, PrincipalGrants};
+    use crate::store::{LoadFuture, PrincipalGrants, StoreHealth};
 
     /// A store in which nobody has grants.
     #[derive(Debug)]

@@ -116,6 +116,8 @@ struct Ask {
     expected: Outcome,
 }
 
+type Evaluator = fn(&World, &Ask) -> Outcome;
+
 /// All domains, and who decides over them. What is slow to make is made by the first case that needs it, and the
 /// last case takes all of it away.
 struct World {
@@ -151,7 +153,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
     }
     let world = Arc::new(world);
-    let evaluators: [(&str, fn(&World, &Ask) -> Outcome); 3] =
+    let evaluators: [(&str, Evaluator); 3] =
         [("compiled", by_pdp), ("reference", by_reference), ("server", by_server)];
     for (evaluator, decide) in evaluators {
         for (stem, ask) in &asks {

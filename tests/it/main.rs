@@ -16,10 +16,12 @@ use libtest_mimic::{Arguments, Trial};
 
 mod cache;
 mod cli;
+mod decisions;
 mod directory;
 mod grpc;
 mod layout;
 mod readme;
+mod reference;
 mod support;
 mod tables;
 mod tools;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         cache::trials(),
         cli::trials(),
+        decisions::trials(),
         directory::trials(),
         grpc::trials(),
         layout::trials(),

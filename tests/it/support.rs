@@ -104,7 +104,9 @@ pub(crate) async fn channel(server: &RunningServer) -> Channel {
     endpoint.connect().await.expect("a connection")
 }
 
-pub(crate) async fn client(server: &RunningServer) -> AuthorizationServiceClient<Channel> {
+pub(crate) type Client = AuthorizationServiceClient<Channel>;
+
+pub(crate) async fn client(server: &RunningServer) -> Client {
     AuthorizationServiceClient::new(channel(server).await)
 }
 
