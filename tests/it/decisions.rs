@@ -44,17 +44,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use ecs_authz::catalog::{self, Catalog};
-use ecs_authz::decision::{DenyReason, DependencyMode, Effect, Verdict};
-use ecs_authz::grpc::{pb, render};
-use ecs_authz::pdp::{Pdp, Response};
-use ecs_authz::request::{Context, ENTERPRISE_PROJECT, PrincipalParts, Request, RequestParts};
-use ecs_authz::server::{RunningServer, compose_pdp};
-use ecs_authz::store::directory::DirectoryStore;
+use ecs_authz::pdp::Pdp;
+use ecs_authz::server::RunningServer;
 use libtest_mimic::Trial;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::reference::{self, Answer, Body, Domain, Grant, Group, Outcome, Principal, Question};
+use crate::evaluators;
+use crate::reference::{self, Body, Domain, Grant, Group, Outcome, Principal, Question};
 use crate::support::{self, Client, PolicyDir, block_on, trial};
 
 #[derive(Debug, Deserialize)]
@@ -154,7 +150,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     }
     let world = Arc::new(world);
     let evaluators: [(&str, Evaluator); 3] =
-        [("compiled", by_pdp), ("reference", by_reference), ("server", by_server)];
+        [("compiled", by_compiled), ("reference", by_reference), ("server", by_server)];
     for (evaluator, decide) in evaluators {
         for (stem, ask) in &asks {
             let (world, ask) = (world.clone(), ask.clone());
@@ -187,7 +183,7 @@ fn parse(stem: &str, text: &str) -> Result<Parsed, String> {
     let CaseFile { policies, group, grant, principal, case } =
         toml::from_str(text).map_err(|error| error.to_string())?;
     let mut domain = Domain { policies: BTreeMap::new(), groups: group, grants: grant };
-    let mut files = vec![(format!("{stem}/grants.toml"), grants_file(&domain))];
+    let mut files = vec![(format!("{stem}/grants.toml"), reference::grants_file(&domain))];
     for (name, text) in policies {
         let document = serde_json::from_str(&text).map_err(|error| format!("policy `{name}`: {error}"))?;
         files.push((format!("{stem}/policies/{name}.json"), text));
@@ -292,99 +288,13 @@ impl World {
     }
 }
 
-fn grants_file(domain: &Domain) -> String {
-    #[derive(Serialize)]
-    struct File<'a> {
-        group: &'a [Group],
-        grant: &'a [Grant],
-    }
-    toml::to_string(&File { group: &domain.groups, grant: &domain.grants }).expect("grants as TOML")
-}
-
 fn by_reference(world: &World, ask: &Ask) -> Outcome {
     reference::decide(&world.domains, &ask.question)
 }
 
-fn by_pdp(world: &World, ask: &Ask) -> Outcome {
-    let pdp = world.compiled.get_or_init(|| {
-        let catalog = Arc::new(Catalog::published().expect("the published tables"));
-        let store = DirectoryStore::open(world.policies(), catalog.clone()).expect("the cases' policies");
-        compose_pdp(catalog, Arc::new(store), DependencyMode::Report, 16 * 1_024 * 1_024)
-    });
-    let request = Request::new(request_parts(&ask.question)).expect("a well-formed request");
-    let response = block_on(pdp.decide(&request)).expect("a decision");
-    let name = |action| pdp.catalog().action_name(action).to_owned();
-    let decision = response.decision();
-    let mut outcome = Outcome {
-        decision: if decision.is_allow() { Answer::Allow } else { Answer::Deny },
-        reason: reason_name(decision.reason()),
-        action: String::new(),
-        dependencies: BTreeMap::new(),
-        statement: None,
-    };
-    match &response {
-        Response::Unresolved(_) => {}
-        Response::ForeignProject(call) => outcome.action = name(call.operation.actions[0]),
-        Response::Evaluated { evaluation, .. } => {
-            outcome.action = name(evaluation.action().expect("an action"));
-            let word = |verdict: Verdict<'_>| reason_name(verdict.denied()).unwrap_or("allow".to_owned());
-            let dependencies = evaluation.dependencies.iter();
-            outcome.dependencies =
-                dependencies.map(|action| (name(*action), word(evaluation.verdict(*action)))).collect();
-            let mut statements = evaluation.deciding_statements();
-            let effect = statement_effect(&outcome);
-            outcome.statement = statements.next().map(|statement| {
-                assert_eq!(statement.effect, effect, "{statement:?}");
-                format!("{}[{}]", statement.policy, statement.index)
-            });
-        }
-    }
-    outcome
-}
-
-fn reason_name(reason: Option<DenyReason>) -> Option<String> {
-    reason.map(|reason| short_name(render::wire_reason(Some(reason))))
-}
-
-fn short_name(reason: pb::DenyReason) -> String {
-    let name = reason.as_str_name();
-    name.strip_prefix("DENY_REASON_").expect("the prefix of the enum").to_owned()
-}
-
-/// A missing dependency denies a call whose action a statement allows.
-fn statement_effect(outcome: &Outcome) -> Effect {
-    match outcome.reason.as_deref() {
-        Some("EXPLICIT_DENY") => Effect::Deny,
-        _ => Effect::Allow,
-    }
-}
-
-fn request_parts(question: &Question) -> RequestParts {
-    let Question { principal, method, path, body, enforce, enterprise_project } = question.clone();
-    let attributes = enterprise_project.map(|id| (ENTERPRISE_PROJECT.to_owned(), vec![id]));
-    RequestParts {
-        principal: PrincipalParts {
-            domain_id: principal.domain_id,
-            user_id: principal.user_id,
-            agency_id: principal.agency_id,
-            project_id: principal.project_id,
-            group_ids: principal.group_ids,
-            role_names: principal.role_names,
-            ..Default::default()
-        },
-        method,
-        path,
-        body: match body {
-            Body::None => catalog::Body::Absent,
-            Body::Content { bytes, truncated } => catalog::Body::Content { bytes, truncated },
-            Body::Summary { keys, attributes, truncated } => {
-                catalog::Body::Summary(catalog::BodySummary { top_level_keys: keys, attributes, truncated })
-            }
-        },
-        context: Context { attributes: attributes.into_iter().collect(), ..Default::default() },
-        dependency_mode: if enforce { DependencyMode::Enforce } else { DependencyMode::Report },
-        min_revision: 0,
-    }
+fn by_compiled(world: &World, ask: &Ask) -> Outcome {
+    let pdp = world.compiled.get_or_init(|| evaluators::pdp(world.policies()));
+    evaluators::by_pdp(pdp, &ask.question)
 }
 
 fn by_server(world: &World, ask: &Ask) -> Outcome {
@@ -395,100 +305,5 @@ fn by_server(world: &World, ask: &Ask) -> Outcome {
             (server, client)
         })
     });
-    let mut client = client.clone();
-    let request = wire_request(ask);
-    let answer = block_on(client.authorize(request)).expect("an answer").into_inner();
-    let outcome = wire_outcome(&answer);
-    let pb::AuthorizeResponse { operation, dependencies, missing_dependencies, revision, .. } = &answer;
-
-    assert!(!answer.decision_id.is_empty(), "a decision has an id");
-    assert_eq!(answer.request_id, ask.name, "the request's id comes back");
-    assert!(!answer.stale, "the policies are current");
-    let is_resolved = !outcome.action.is_empty();
-    assert_eq!(operation.is_some(), is_resolved, "an operation stands where there is an action");
-    if let Some(operation) = operation {
-        assert_eq!(operation.method, ask.question.method, "{operation:?}");
-        assert!(operation.actions.contains(&answer.action), "{operation:?}");
-    }
-    // A domain that is not known has no revision, and neither has a denial that no policy was asked for.
-    let is_evaluated = is_resolved && answer.reason() != pb::DenyReason::ProjectMismatch;
-    let is_known = world.domains.contains_key(&ask.question.principal.domain_id);
-    assert_eq!(*revision > 0, is_evaluated && is_known, "revision {revision}");
-    let denied = dependencies.iter().filter(|dependency| dependency.decision() != pb::Decision::Allow);
-    let missing: Vec<&String> = denied.map(|dependency| &dependency.action).collect();
-    assert_eq!(missing_dependencies.iter().collect::<Vec<_>>(), missing);
-    outcome
-}
-
-fn wire_request(ask: &Ask) -> pb::AuthorizeRequest {
-    let Question { principal, method, path, body, enforce, enterprise_project } = ask.question.clone();
-    let values = |(key, values)| (key, pb::Values { values });
-    let body = match body {
-        Body::None => None,
-        Body::Content { bytes, truncated } => {
-            Some(pb::BodySummary { content: Some(bytes), truncated, ..Default::default() })
-        }
-        Body::Summary { keys, attributes, truncated } => Some(pb::BodySummary {
-            top_level_keys: keys,
-            attributes: attributes.into_iter().map(values).collect(),
-            truncated,
-            content: None,
-        }),
-    };
-    let mode = if enforce { pb::DependencyMode::Enforce } else { pb::DependencyMode::Report };
-    let attributes = enterprise_project.map(|id| (ENTERPRISE_PROJECT.to_owned(), vec![id]));
-    pb::AuthorizeRequest {
-        principal: Some(pb::Principal {
-            domain_id: principal.domain_id,
-            user_id: principal.user_id,
-            agency_id: principal.agency_id,
-            project_id: principal.project_id,
-            group_ids: principal.group_ids,
-            role_names: principal.role_names,
-            ..Default::default()
-        }),
-        method,
-        path,
-        body,
-        context: Some(pb::RequestContext {
-            attributes: attributes.into_iter().map(values).collect(),
-            ..Default::default()
-        }),
-        request_id: ask.name.clone(),
-        dependency_mode: mode.into(),
-        ..Default::default()
-    }
-}
-
-fn wire_outcome(answer: &pb::AuthorizeResponse) -> Outcome {
-    let word = |dependency: &pb::DependencyDecision| match dependency.decision() {
-        pb::Decision::Allow => {
-            assert_eq!(dependency.reason(), pb::DenyReason::Unspecified, "{dependency:?}");
-            "allow".to_owned()
-        }
-        pb::Decision::Deny => short_name(dependency.reason()),
-        pb::Decision::Unspecified => panic!("never sent: {dependency:?}"),
-    };
-    let decision = match answer.decision() {
-        pb::Decision::Allow => Answer::Allow,
-        pb::Decision::Deny => Answer::Deny,
-        pb::Decision::Unspecified => panic!("never sent: {answer:?}"),
-    };
-    let reason = Some(answer.reason()).filter(|reason| *reason != pb::DenyReason::Unspecified);
-    let mut outcome = Outcome {
-        decision,
-        reason: reason.map(short_name),
-        action: answer.action.clone(),
-        dependencies: answer.dependencies.iter().map(|it| (it.action.clone(), word(it))).collect(),
-        statement: None,
-    };
-    let effect = match statement_effect(&outcome) {
-        Effect::Allow => pb::Effect::Allow,
-        Effect::Deny => pb::Effect::Deny,
-    };
-    outcome.statement = answer.statements.first().map(|statement| {
-        assert_eq!(statement.effect(), effect, "{statement:?}");
-        format!("{}[{}]", statement.policy, statement.statement_index)
-    });
-    outcome
+    evaluators::by_server(client, &ask.name, &ask.question)
 }

@@ -18,8 +18,10 @@ mod cache;
 mod cli;
 mod decisions;
 mod directory;
+mod evaluators;
 mod grpc;
 mod layout;
+mod random;
 mod readme;
 mod reference;
 mod support;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         directory::trials(),
         grpc::trials(),
         layout::trials(),
+        random::trials(),
         readme::trials(),
         tables::trials(),
         tools::trials(),

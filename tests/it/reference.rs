@@ -28,6 +28,16 @@ pub(crate) struct Domain {
     pub(crate) grants: Vec<Grant>,
 }
 
+/// The domain's `grants.toml`.
+pub(crate) fn grants_file(domain: &Domain) -> String {
+    #[derive(Serialize)]
+    struct File<'a> {
+        group: &'a [Group],
+        grant: &'a [Grant],
+    }
+    toml::to_string(&File { group: &domain.groups, grant: &domain.grants }).expect("grants as TOML")
+}
+
 /// A `[[group]]` of `grants.toml`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

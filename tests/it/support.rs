@@ -45,7 +45,7 @@ pub(crate) struct PolicyDir {
 
 impl PolicyDir {
     pub(crate) fn new() -> Self {
-        Self { folder: TempDir::new().expect("a temporary folder") }
+        Self { folder: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder") }
     }
 
     /// A directory with one domain, `acme`.

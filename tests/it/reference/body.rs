@@ -61,18 +61,18 @@ fn members(bytes: &[u8]) -> Result<Vec<(String, Json)>, &'static str> {
         Err(error) if error.error_len().is_none() => return Err("BODY_TRUNCATED"),
         Err(_) => return Err("BODY_NOT_AN_OBJECT"),
     };
-    let text = text.trim_matches([' ', '\t', '\n', '\r']);
-    if text.is_empty() {
+    let trimmed = text.trim_matches([' ', '\t', '\n', '\r']);
+    if trimmed.is_empty() {
         return Err("BODY_REQUIRED");
     }
     // What starts as something else is no object, however it goes on.
-    if !text.starts_with('{') {
+    if !trimmed.starts_with('{') {
         return Err("BODY_NOT_AN_OBJECT");
     }
     match serde_json::from_str(text) {
         Ok(Json::Object(members)) => Ok(members),
         Err(error) if error.is_eof() => Err("BODY_TRUNCATED"),
-        // serde_json refuses what nests deeper than 128 levels as well.
+        // serde_json also refuses what nests deeper than 128 levels, and numbers beyond a double.
         _ => Err("BODY_NOT_AN_OBJECT"),
     }
 }
