@@ -29,7 +29,7 @@
 //!    principal's.
 //! 3. **Load.** [`store::cache::PolicyCache`] has the principal's [`policy::PolicySet`] at the domain's revision, or
 //!    loads and merges it once for all who wait.
-//! 4. **Evaluate.** [`policy::evaluate`] asks the set for a verdict on each required action and on each dependency;
+//! 4. **Evaluate.** [`policy::evaluate()`] asks the set for a verdict on each required action and on each dependency;
 //!    [`decision::Decision::of`] makes the decision of them: the one place that can say allow.
 //! 5. **Record** the decision, and **render** it: [`grpc::render`].
 //!

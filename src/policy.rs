@@ -1,7 +1,7 @@
 //! The policy language: from JSON documents to a verdict on an action.
 //!
 //! A [`Document`] is read strictly, then compiled against the catalog to a [`CompiledPolicy`], whose statements are
-//! sets of actions. The policies granted to a principal merge into a [`PolicySet`], and [`evaluate`] decides a call
+//! sets of actions. The policies granted to a principal merge into a [`PolicySet`], and [`evaluate()`] decides a call
 //! with it. Combination is deny-overrides: an explicit Deny, then an Allow, else nothing allows. There is no other.
 //!
 //! Grammar: version `1.1` (policies) or `1.0` (roles); `Effect`; `Action` or `NotAction`, see [`Pattern`].

@@ -16,7 +16,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The directory of policies: DIR/<domain_id>/grants.toml and DIR/<domain_id>/policies/<name>.json
+    /// The directory of policies: DIR/DOMAIN/grants.toml and DIR/DOMAIN/policies/NAME.json
     #[arg(long, value_name = "DIR", env = "ECS_AUTHZ_POLICIES")]
     policies: PathBuf,
     /// Where to serve gRPC
