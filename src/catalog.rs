@@ -96,7 +96,7 @@ fn hint(methods: &[String]) -> String {
     if methods.is_empty() {
         return String::new();
     }
-    format!(": the path has operations for {}", methods.join(", "))
+    format!(": the path has operations for {}, and letter case matters", methods.join(", "))
 }
 
 /// Names from outside are cut before they stand in a message.

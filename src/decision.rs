@@ -123,20 +123,24 @@ impl<'a> Verdict<'a> {
 impl Decision {
     /// Decides from the verdicts on the required actions and on the dependency actions.
     ///
-    /// Every required action must be allowed; the first that is not decides. A call that requires no action is
-    /// denied: nothing allows it.
+    /// Every required action must be allowed, and an explicit deny of any is the reason before all others. A call
+    /// that requires no action is denied: nothing allows it.
     #[must_use]
     pub fn of<'a>(
         required: impl IntoIterator<Item = Verdict<'a>>,
         dependencies: impl IntoIterator<Item = Verdict<'a>>,
         mode: DependencyMode,
     ) -> Self {
-        let mut required = required.into_iter().peekable();
-        if required.peek().is_none() {
-            return Self::Deny(DenyReason::NoMatchingAllow);
+        let (mut is_allowed, mut is_unmatched) = (false, false);
+        for verdict in required {
+            match verdict {
+                Verdict::Denied(_) => return Self::Deny(DenyReason::ExplicitDeny),
+                Verdict::Unmatched => is_unmatched = true,
+                Verdict::Allowed(_) => is_allowed = true,
+            }
         }
-        if let Some(reason) = required.find_map(Verdict::denied) {
-            return Self::Deny(reason);
+        if is_unmatched || !is_allowed {
+            return Self::Deny(DenyReason::NoMatchingAllow);
         }
         let is_missing = |verdict: Verdict<'_>| verdict.denied().is_some();
         match mode {
@@ -194,7 +198,8 @@ mod tests {
             (&[allowed], None),
             (&[allowed, allowed], None),
             (&[allowed, denied], Some(DenyReason::ExplicitDeny)),
-            (&[unmatched, denied], Some(DenyReason::NoMatchingAllow)),
+            (&[unmatched, denied], Some(DenyReason::ExplicitDeny)),
+            (&[allowed, unmatched], Some(DenyReason::NoMatchingAllow)),
             (&[denied, allowed], Some(DenyReason::ExplicitDeny)),
             (&[], Some(DenyReason::NoMatchingAllow)),
         ];

@@ -24,6 +24,8 @@ const MAX_PATH_BYTES: usize = 8_192;
 const MAX_CONTENT_BYTES: usize = 131_072;
 /// The most entries of any list or map.
 const MAX_ENTRIES: usize = 256;
+/// The most violations that are told: an error travels in headers, whose size clients limit.
+const MAX_VIOLATIONS: usize = 16;
 /// The most bytes of an attribute's value (IAM.1056) or of a body's key.
 const MAX_VALUE_BYTES: usize = 1_024;
 
@@ -36,9 +38,10 @@ pub struct Identity {
     pub subject: Subject,
     /// The project that the caller's token is scoped to.
     pub project_id: Option<String>,
-    /// Groups of the user, besides those that the store knows.
+    /// Groups of the user, besides those that the store knows. Sorted, each once.
     pub group_ids: Vec<String>,
-    /// Roles in the token: each counts as a grant of the policy of that name on the token's project.
+    /// Roles in the token: each counts as a grant of the policy of that name on the token's project. Sorted, each
+    /// once.
     pub role_names: Vec<String>,
 }
 
@@ -119,7 +122,7 @@ pub struct FieldViolation {
 /// Why a request is not well-formed: every violation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct InvalidRequest {
-    /// The violations, at least one.
+    /// The violations, at least one; of very many, the first.
     pub violations: Vec<FieldViolation>,
 }
 
@@ -217,6 +220,13 @@ pub fn check_call(method: &str, path: &str, body: &Body) -> Result<(), InvalidRe
     }
 }
 
+/// Order and repetition mean nothing, so they must not make another identity: it would be loaded again.
+fn normalized(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
 #[derive(Default)]
 struct Check {
     violations: Vec<FieldViolation>,
@@ -257,6 +267,7 @@ impl Check {
         self.ids("principal.role_names", &role_names);
         let subject = self.subject(user_id, agency_id, &group_ids)?;
         let project_id = Some(project_id).filter(|id| !id.is_empty());
+        let (group_ids, role_names) = (normalized(group_ids), normalized(role_names));
         Some(Identity { domain_id, subject, project_id, group_ids, role_names })
     }
 
@@ -347,6 +358,9 @@ impl Check {
     }
 
     fn violation(&mut self, field: &str, description: impl Into<String>) {
+        if self.violations.len() == MAX_VIOLATIONS {
+            return;
+        }
         self.violations.push(FieldViolation { field: field.to_owned(), description: description.into() });
     }
 }
@@ -447,6 +461,23 @@ mod tests {
         for (field, change) in cases {
             assert_eq!(refused(change), [*field]);
         }
+    }
+
+    #[test]
+    fn order_and_repetition_of_groups_and_roles_make_no_other_identity() {
+        let mut parts = parts();
+        let ids = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        parts.principal.group_ids = ids("b a b a");
+        parts.principal.role_names = ids("y x y");
+        let request = Request::new(parts).unwrap();
+        assert_eq!(request.identity().group_ids, ids("a b"));
+        assert_eq!(request.identity().role_names, ids("x y"));
+    }
+
+    #[test]
+    fn violations_are_told_up_to_a_limit() {
+        let many = refused(|parts| parts.principal.group_ids = vec![String::new(); 200]);
+        assert_eq!(many.len(), MAX_VIOLATIONS);
     }
 
     #[test]

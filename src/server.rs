@@ -28,12 +28,15 @@ use crate::store::directory::{DirectoryStore, FileWatch, OpenError};
 /// The name under which `grpc.health.v1` reports the service.
 const SERVICE: &str = "ecs.authz.v1.AuthorizationService";
 /// The most streams on one connection: an Envoy worker opens another connection beyond it, which spreads load.
-const MAX_CONCURRENT_STREAMS: u32 = 1_000;
+const MAX_CONCURRENT_STREAMS: u32 = 256;
+/// The most time from a call's headers to its answer's. A decision has less; this ends calls whose message never
+/// comes.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an idle connection is probed, and how long the answer may take.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Resets that a peer may cause before its connection is closed (CVE-2023-44487, RUSTSEC-2024-0003).
-const MAX_PENDING_RESETS: usize = 20;
+const MAX_PENDING_RESETS: usize = 100;
 const MAX_LOCAL_RESETS: usize = 1_024;
 
 /// What a server is made of.
@@ -84,7 +87,7 @@ pub enum StartError {
     Policies(#[from] OpenError),
     /// The directory can't be watched.
     #[error("the policy directory can't be watched for changes")]
-    Watch(#[from] notify_debouncer_mini::notify::Error),
+    Watch(#[from] notify::Error),
     /// A listener without TLS would be reachable from outside.
     #[error(
         "{0} is not a loopback address, and there is no TLS: bind to 127.0.0.1, or pass --insecure if something \
@@ -120,6 +123,15 @@ pub struct RunningServer {
     http: JoinHandle<io::Result<()>>,
     /// Its end ends the watch.
     _files: FileWatch,
+}
+
+/// How a server stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// All calls were answered.
+    Complete,
+    /// The time to stop was over before all calls and connections ended.
+    CutShort,
 }
 
 /// Reads table files and builds the catalog from them and the published tables.
@@ -187,21 +199,24 @@ impl RunningServer {
     ///
     /// # Errors
     ///
-    /// If a listener failed, or calls were still in flight after `limit`.
-    pub async fn stop(self, limit: Duration) -> io::Result<()> {
+    /// If a listener failed.
+    pub async fn stop(mut self, limit: Duration) -> io::Result<Drain> {
         for service in ["", SERVICE] {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
+            // Who watches has been told; the watch itself would never end.
+            self.health.clear_service_status(service).await;
         }
         self.stop.send_replace(true);
         let (grpc, http) = (self.grpc.abort_handle(), self.http.abort_handle());
         let drained = async {
             self.grpc.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
-            self.http.await.map_err(io::Error::other)?
+            self.http.await.map_err(io::Error::other)??;
+            Ok(Drain::Complete)
         };
         timeout(limit, drained).await.unwrap_or_else(|_| {
             grpc.abort();
             http.abort();
-            Err(io::Error::other("calls were still in flight when the time to stop was over"))
+            Ok(Drain::CutShort)
         })
     }
 }
@@ -240,6 +255,7 @@ fn serve_grpc(
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let server = Server::builder()
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .timeout(CALL_TIMEOUT)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))

@@ -97,20 +97,20 @@ impl Body {
 }
 
 impl BodySummary {
-    /// A summary is taken at its word on a member if it names the member, names something beside or below it,
-    /// or has no such top-level key. Otherwise it does not say.
+    /// A summary is taken at its word on a member if it names the member or something in it, names something
+    /// beside it, or lists top-level keys of which none leads there. Otherwise it does not say.
     fn has_member(&self, path: &str) -> Presence {
         if self.truncated {
             return Presence::Unknown;
         }
-        if self.names(path) {
+        let (top, is_top) = path.split_once('.').map_or((path, true), |(top, _)| (top, false));
+        let has_top = self.top_level_keys.iter().any(|key| key == top);
+        if self.names(path) || (is_top && has_top) {
             return Presence::Present;
         }
-        let top = path.split('.').next().unwrap_or_default();
-        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-        let has_top = self.top_level_keys.iter().any(|key| key == top);
-        let is_silent = self.top_level_keys.is_empty() && self.attributes.is_empty();
-        if is_silent || (has_top && !self.names(parent)) { Presence::Unknown } else { Presence::Absent }
+        let names_sibling = path.rsplit_once('.').is_some_and(|(parent, _)| self.names(parent));
+        let leads_nowhere = !self.top_level_keys.is_empty() && !has_top && !self.names(top);
+        if names_sibling || leads_nowhere { Presence::Absent } else { Presence::Unknown }
     }
 
     /// Whether an attribute is the member at `path` or something in it.
@@ -258,9 +258,15 @@ mod tests {
             (summary(&["server"], &["server.publicipx"]), Unknown),
             (summary(&["server"], &[]), Unknown),
             (summary(&[], &[]), Unknown),
+            // Attributes without keys: the summary left its keys out.
+            (summary(&[], &["server.name"]), Unknown),
+            (summary(&[], &["server.publicip.id"]), Absent),
+            (summary(&["dry_run"], &["server.name"]), Unknown),
         ];
         for (body, presence) in cases {
             assert_eq!(body.has_member("server.publicip.eip"), presence, "{body:?}");
         }
+        assert_eq!(summary(&["dry_run"], &[]).has_member("dry_run"), Present);
+        assert_eq!(summary(&["server"], &[]).has_member("dry_run"), Absent);
     }
 }

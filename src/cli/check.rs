@@ -55,7 +55,7 @@ pub(super) struct CheckArgs {
     #[arg(long = "body-key", value_name = "KEY")]
     body_keys: Vec<String>,
     /// What dependency actions do to the decision
-    #[arg(long, value_name = "MODE", default_value = "report")]
+    #[arg(long, value_name = "MODE", default_value = "report", env = "ECS_AUTHZ_DEPENDENCY_MODE")]
     dependency_mode: DependencyModeArg,
     /// List every statement about the action instead of the deciding one
     #[arg(long)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CommandError, DependencyModeArg, SUCCESS, TableArgs};
-use crate::server::{Exposure, RunningServer, ServerConfig};
+use crate::server::{Drain, Exposure, RunningServer, ServerConfig};
 use crate::telemetry;
 
 /// How long calls in flight are answered after the signal to stop: well below the 30 s after which Kubernetes kills.
@@ -20,10 +20,10 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DIR", env = "ECS_AUTHZ_POLICIES")]
     policies: PathBuf,
     /// Where to serve gRPC
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051", env = "ECS_AUTHZ_GRPC_ADDR")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:50051", env = "ECS_AUTHZ_GRPC_ADDR")]
     grpc_addr: SocketAddr,
     /// Where to serve health over HTTP: /livez and /readyz
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", env = "ECS_AUTHZ_HTTP_ADDR")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", env = "ECS_AUTHZ_HTTP_ADDR")]
     http_addr: SocketAddr,
     #[command(flatten)]
     tables: TableArgs,
@@ -55,7 +55,7 @@ impl From<&ServeArgs> for ServerConfig {
 pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
     telemetry::init();
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         // Before the ready line: whoever reads it may signal at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -67,9 +67,14 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
             error = server.ended() => return Err(CommandError::Listener(error)),
         }
         tracing::info!("stopping: answering the calls in flight");
-        server.stop(STOP_LIMIT).await.map_err(CommandError::Listener)?;
+        if server.stop(STOP_LIMIT).await.map_err(CommandError::Listener)? == Drain::CutShort {
+            tracing::warn!("stopped with calls or connections still open");
+        }
         Ok(SUCCESS)
-    })
+    });
+    // A task that does not end must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// The one line that says that the server is ready, with a call to copy.

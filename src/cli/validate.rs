@@ -30,9 +30,19 @@ pub(super) fn run(args: &ValidateArgs, out: &mut dyn Write) -> Result<u8, Comman
     }
     let (domains, policies, grants) = (reading.domains.len(), reading.policy_count, reading.grant_count);
     if reading.faults.is_empty() {
-        writeln!(out, "ok: {domains} domains, {policies} policies, {grants} grants")?;
+        let counts = [
+            counted(domains, "domain", "domains"),
+            counted(policies, "policy", "policies"),
+            counted(grants, "grant", "grants"),
+        ];
+        writeln!(out, "ok: {}", counts.join(", "))?;
         return Ok(SUCCESS);
     }
-    writeln!(out, "{} faults: the directory would not be loaded", reading.faults.len())?;
+    let faults = counted(reading.faults.len(), "fault", "faults");
+    writeln!(out, "{faults}: the directory would not be loaded")?;
     Ok(ERROR)
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -19,8 +20,9 @@ use crate::request::{FieldViolation, InvalidRequest, check_call};
 
 /// The most requests of a batch.
 const MAX_BATCH: usize = 1_000;
-/// The most bytes of a message: a full batch of ordinary requests, or some with large bodies.
-const MAX_MESSAGE_BYTES: usize = 4 * 1_024 * 1_024;
+/// The most bytes of a message: a full batch of ordinary requests, or some with large bodies. A connection can have
+/// as many half-sent ones as it has streams.
+const MAX_MESSAGE_BYTES: usize = 1_024 * 1_024;
 
 /// Answers authorization requests.
 #[derive(Debug)]
@@ -82,7 +84,14 @@ impl AuthorizationService for Authorize {
         let mut results = Vec::with_capacity(requests.len());
         for message in requests {
             let request_id = message.request_id.clone();
-            let result = match self.authorize_one(message, deadline).await {
+            // Decisions from the cache never wait, so nobody else would get a turn, nor the caller's going away or
+            // the deadline be noticed.
+            yield_now().await;
+            let decided = match Instant::now() {
+                now if now < deadline => self.authorize_one(message, deadline).await,
+                _ => Err(CallError::DeadlineExceeded),
+            };
+            let result = match decided {
                 Ok(response) => {
                     record(&response);
                     pb::batch_authorize_result::Result::Response(response)

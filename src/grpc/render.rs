@@ -51,12 +51,15 @@ pub fn response(response: &Response<'_>, catalog: &Catalog, rendering: Rendering
 /// Why the call may not pass, as a sentence.
 fn message(response: &Response<'_>, catalog: &Catalog) -> Option<String> {
     let reason = response.decision().reason()?;
-    let evaluation = match response {
+    let (evaluation, revision) = match response {
         Response::Unresolved(error) => return Some(error.to_string()),
         Response::ForeignProject(_) => {
-            return Some("the path is of another project than the principal's".to_owned());
+            return Some(
+                "the path's project is not the principal's; a principal without a project has none"
+                    .to_owned(),
+            );
         }
-        Response::Evaluated { evaluation, .. } => evaluation,
+        Response::Evaluated { evaluation, revision } => (evaluation, revision),
     };
     if reason == DenyReason::MissingDependency {
         return Some(format!("not allowed, and required: {}", missing(evaluation, catalog).join(", ")));
@@ -66,6 +69,9 @@ fn message(response: &Response<'_>, catalog: &Catalog) -> Option<String> {
     Some(match evaluation.verdict(action) {
         Verdict::Denied(StatementRef { policy, index, .. }) => {
             format!("statement {index} of policy `{policy}` denies `{name}`")
+        }
+        _ if revision.0 == 0 => {
+            format!("no statement allows `{name}`: the principal's domain is not known")
         }
         Verdict::Unmatched | Verdict::Allowed(_) => format!("no statement allows `{name}`"),
     })

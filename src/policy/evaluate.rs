@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::policy_set::PolicySet;
 use crate::catalog::{ActionId, Call};
-use crate::decision::{Decision, DependencyMode, StatementRef, Verdict};
+use crate::decision::{Decision, DenyReason, DependencyMode, StatementRef, Verdict};
 use crate::request::Request;
 
 /// A decision and all that it rests on.
@@ -44,15 +44,17 @@ impl Evaluation<'_> {
         self.policies.verdict(action, self.enterprise_project)
     }
 
-    /// The action that decided: the first required one that is not allowed, else the one the operation is about.
+    /// The action that decided: the first required one that is denied, else the first that nothing allows, else the
+    /// one that the operation is about.
     #[must_use]
     pub fn action(&self) -> Option<ActionId> {
         self.denied_action().or_else(|| self.call.operation.actions.first().copied())
     }
 
     fn denied_action(&self) -> Option<ActionId> {
-        let mut required = self.call.operation.actions.iter().copied();
-        required.find(|action| self.verdict(*action).denied().is_some())
+        let required = || self.call.operation.actions.iter().copied();
+        let first = |reason| required().find(|action| self.verdict(*action).denied() == Some(reason));
+        first(DenyReason::ExplicitDeny).or_else(|| first(DenyReason::NoMatchingAllow))
     }
 
     /// The dependency actions that are not allowed.

@@ -25,11 +25,11 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// In one project.
-    Project(String),
+    Project(Arc<str>),
     /// In every project of the domain.
     AllProjects,
     /// To the resources of one enterprise project, in every project.
-    EnterpriseProject(String),
+    EnterpriseProject(Arc<str>),
     /// To global services. ECS belongs to projects, so such a grant never applies to it.
     Domain,
 }
@@ -52,10 +52,10 @@ impl PolicySet {
             match scope {
                 // ECS is called in a project: without one, no grant applies.
                 _ if project.is_none() => {}
-                Scope::Project(id) if Some(id.as_str()) == project => in_project.push(policy.clone()),
+                Scope::Project(id) if Some(&**id) == project => in_project.push(policy.clone()),
                 Scope::AllProjects => in_project.push(policy.clone()),
                 Scope::EnterpriseProject(id) => {
-                    in_enterprise.entry(id.as_str().into()).or_default().push(policy.clone());
+                    in_enterprise.entry((**id).into()).or_default().push(policy.clone());
                 }
                 Scope::Project(_) | Scope::Domain => {}
             }

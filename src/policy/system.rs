@@ -17,10 +17,10 @@ pub const SYSTEM_POLICIES: [(&str, &str); 4] = [
     ("Server Administrator", include_str!("system/server_administrator.json")),
 ];
 
-/// Whether a name is that of a system policy, which a domain can't use for one of its own.
+/// Whether a name is that of a system policy, in whatever letter case: a domain can't use it for one of its own.
 #[must_use]
 pub fn is_system_policy(name: &str) -> bool {
-    SYSTEM_POLICIES.iter().any(|(system, _)| *system == name)
+    SYSTEM_POLICIES.iter().any(|(system, _)| system.eq_ignore_ascii_case(name))
 }
 
 /// Compiles the system policies.

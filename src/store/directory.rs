@@ -34,6 +34,9 @@ mod watch_files;
 
 use files::Listing;
 
+/// The most faults or warnings that are shown at once.
+const MAX_SHOWN: usize = 100;
+
 /// Policies in a directory.
 #[derive(Debug)]
 pub struct DirectoryStore {
@@ -106,12 +109,17 @@ impl DirectoryStore {
     /// Every fault of the directory. The last good state stays, and [`PolicyStore::health`] shows the faults.
     pub fn reload(&self) -> Result<(), Faults> {
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Until it is known what was read, it is worth another try.
+        *last_seen = None;
         let (listing, reading) = read::read(&self.root, &self.catalog, &self.system);
         *last_seen = listing;
         if !reading.faults.is_empty() {
             let faults = Faults(reading.faults);
-            self.degrade(&faults);
+            self.degrade(faults.lines(MAX_SHOWN).join("\n"));
             return Err(faults);
+        }
+        for warning in Faults(reading.warnings).lines(MAX_SHOWN) {
+            tracing::warn!(warning, "a policy may not mean what its author meant");
         }
         let next = self.current.load().next(reading.domains);
         self.current.store(Arc::new(next));
@@ -125,11 +133,10 @@ impl DirectoryStore {
         self.health.store(Arc::new(StoreHealth::Degraded { faults }));
     }
 
-    /// Whether the files are others than those of the last load, or the last load failed.
+    /// Whether the files are others than those of the last load, or that one could not read them.
     fn is_outdated(&self) -> bool {
         let last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_unchanged = files::list(&self.root).is_ok_and(|listing| last_seen.as_ref() == Some(&listing));
-        !is_unchanged || *self.health.load_full() != StoreHealth::Current
+        files::list(&self.root).ok().is_none_or(|listing| last_seen.as_ref() != Some(&listing))
     }
 
     /// Follows changes of the files until the returned watch is dropped.
@@ -137,7 +144,7 @@ impl DirectoryStore {
     /// # Errors
     ///
     /// If the operating system refuses to watch the directory.
-    pub fn watch(self: &Arc<Self>) -> Result<FileWatch, notify_debouncer_mini::notify::Error> {
+    pub fn watch(self: &Arc<Self>) -> Result<FileWatch, notify::Error> {
         FileWatch::start(self.clone())
     }
 
@@ -182,7 +189,7 @@ impl DirectoryStore {
             .role_names
             .iter()
             .filter_map(|name| domain.policies.get(name.as_str()).or_else(|| self.system.get(name.as_str())));
-        let scope = Scope::Project(project.clone());
+        let scope = Scope::Project(project.as_str().into());
         policies.map(|policy| Grant { policy: policy.clone(), scope: scope.clone() }).collect()
     }
 }

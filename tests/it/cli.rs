@@ -144,7 +144,7 @@ fn every_operation_is_allowed_under_full_access() {
 
 fn validate_reports_all_faults_and_warnings() {
     let good = run(&["validate", &example()]);
-    assert_eq!(text(&good.stdout), "ok: 1 domains, 1 policies, 3 grants\n");
+    assert_eq!(text(&good.stdout), "ok: 1 domain, 1 policy, 3 grants\n");
     assert_eq!(good.status.code(), Some(0));
 
     let typo = r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:servers:strat"]}]}"#;

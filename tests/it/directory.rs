@@ -17,6 +17,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_change_of_a_file_is_followed,
         a_removed_grant_policy_and_domain_are_gone,
         a_replaced_directory_is_seen,
+        a_replaced_root_is_followed_again_and_again,
+        what_is_neither_file_nor_folder_is_not_opened,
+        names_that_people_can_not_tell_apart_are_faults,
+        many_faults_are_found_in_little_time_and_shown_in_part,
+        grants_that_may_not_mean_much_are_warned_about,
         only_the_changed_domain_gets_a_new_revision,
         the_revision_of_a_removed_domain_goes_on_growing,
         a_fault_keeps_the_last_good_state_and_is_shown,
@@ -119,6 +124,86 @@ fn a_replaced_directory_is_seen() {
     assert_eq!(start(&store), "denied");
 }
 
+/// Waits for changes of a followed store until alice may do what is expected. The harness ends what never comes.
+fn wait_until(store: &Arc<DirectoryStore>, expected: &str) {
+    let mut changes = store.changes();
+    while start(store) != expected {
+        block_on(changes.changed()).unwrap();
+    }
+}
+
+fn a_replaced_root_is_followed_again_and_again() {
+    let above = PolicyDir::new();
+    let root = above.path().join("root");
+    let put = |version: &str, document: &str| {
+        above.write(&format!("{version}/acme/policies/p.json"), document);
+        above.write(&format!("{version}/acme/grants.toml"), GRANT);
+        let _none_yet = std::fs::rename(&root, above.path().join(format!("before-{version}")));
+        std::fs::rename(above.path().join(version), &root).unwrap();
+    };
+    put("v1", ALLOW_START);
+    let catalog = Arc::new(Catalog::published().unwrap());
+    let store = Arc::new(DirectoryStore::open(&root, catalog).unwrap());
+    let _watch = store.watch().unwrap();
+    put("v2", DENY_START);
+    wait_until(&store, "denied");
+    put("v3", ALLOW_START);
+    wait_until(&store, "allowed");
+    above.write("root/acme/policies/p.json", DENY_START);
+    wait_until(&store, "denied");
+}
+
+fn what_is_neither_file_nor_folder_is_not_opened() {
+    let dir = acme();
+    for name in ["acme/policies/pipe.json", "pipe"] {
+        let made = std::process::Command::new("mkfifo").arg(dir.path().join(name)).status().unwrap();
+        assert!(made.success());
+    }
+    assert_eq!(
+        faults(&dir),
+        ["acme/policies/pipe.json: expected a file or a folder", "pipe: expected a file or a folder"]
+    );
+}
+
+fn names_that_people_can_not_tell_apart_are_faults() {
+    let dir = acme();
+    dir.write("acme/policies/ecs fullaccess.json", ALLOW_START);
+    dir.write("acme/policies/p .json", ALLOW_START);
+    dir.write("acme/policies/p\n.json", ALLOW_START);
+    dir.write("a\tb/grants.toml", "");
+    assert_eq!(faults(&dir).len(), 4, "{:?}", faults(&dir));
+}
+
+fn many_faults_are_found_in_little_time_and_shown_in_part() {
+    let grant = "[[grant]]\nsubject = { user = \"u\" }\npolicy = \"gone\"\nscope = \"domain\"\n";
+    let dir = PolicyDir::acme(&[("p", ALLOW_START)], &grant.repeat(20_000));
+    let reading = Reading::of(dir.path(), &Catalog::published().unwrap()).unwrap();
+    assert_eq!(reading.faults.len(), 20_000);
+    assert!(reading.faults[19_999].to_string().starts_with("acme/grants.toml:79999: "));
+
+    let dir = acme();
+    let store = open(&dir);
+    dir.write("acme/grants.toml", &grant.repeat(20_000));
+    store.reload().unwrap_err();
+    let StoreHealth::Degraded { faults } = store.health() else { panic!("expected a degraded store") };
+    assert_eq!(faults.len(), 101);
+    assert_eq!(faults[100], "and 19900 more");
+}
+
+fn grants_that_may_not_mean_much_are_warned_about() {
+    let grants = "[[grant]]\nsubject = { group = \"g\" }\npolicy = \"p\"\nscope = \"domain\"\n";
+    let dir = PolicyDir::acme(&[("p", ALLOW_START)], grants);
+    let reading = Reading::of(dir.path(), &Catalog::published().unwrap()).unwrap();
+    let warnings: Vec<String> = reading.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "acme/grants.toml: group `g` has no members here: only requests that name it are in it",
+            "acme/grants.toml: the scope \"domain\" is for global services: such a grant never applies to ECS",
+        ]
+    );
+}
+
 fn only_the_changed_domain_gets_a_new_revision() {
     let dir = acme();
     dir.write("other/grants.toml", "");
@@ -204,8 +289,8 @@ fn every_fault_is_reported_at_once_with_its_place() {
         [
             "acme/grants.toml:2: expected an id of 1 to 128 bytes, found 0",
             "acme/grants.toml:3: expected the name of a file in `policies/` or of a system policy, found `gone`",
-            "acme/policies/ECS FullAccess.json: expected another name: this one is a system policy's, \
-             which can't be replaced",
+            "acme/policies/ECS FullAccess.json: expected another name: a system policy has this one, \
+             in whatever letter case",
             "acme/policies/a.json: $.Version: expected `1.0` (a role) or `1.1` (a policy), found `1.2`",
             "acme/policies/a.json: $.Statement[0].Sid: unknown member, expected one of: \
              Effect, Action, NotAction, Resource, Condition",
@@ -243,7 +328,10 @@ fn what_is_not_expected_in_the_directory_is_a_fault() {
         "acme/policies/deep: expected a policy document `<name>.json`".to_owned(),
         "acme/policies/large.json: expected at most 32768 bytes".to_owned(),
         "acme/policies/p.yaml: expected a policy document `<name>.json`".to_owned(),
-        format!("acme/policies/{}.json: expected a policy name of at most 64 characters", "x".repeat(65)),
+        format!(
+            "acme/policies/{}.json: expected a policy name of 1 to 64 characters, none of them a control character, without blanks at its ends",
+            "x".repeat(65)
+        ),
         "bare: expected a file `grants.toml`: an empty one if the domain has no grants".to_owned(),
         "typo/grants.toml:1: unknown field `grants`, expected `group` or `grant`".to_owned(),
     ];

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ecs_authz::grpc::pb;
-use ecs_authz::server::{RunningServer, StartError};
+use ecs_authz::server::{Drain, RunningServer, StartError};
 use libtest_mimic::Trial;
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -26,13 +27,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_message_over_the_limit_is_no_decision,
         a_batch_keeps_the_order_and_gives_each_its_own_result,
         a_batch_has_limits,
+        a_batch_stops_at_its_deadline_and_lets_others_have_a_turn,
         a_revision_that_is_awaited_arrives,
         a_revision_that_does_not_come_is_unavailable,
         enforcing_can_be_asked_for_and_not_be_undone,
         actions_are_listed_whole_and_by_pattern,
         an_operation_is_resolved_without_a_decision,
         health_is_served_and_ends_with_the_server,
-        a_call_that_never_ends_does_not_keep_the_server,
+        an_open_stream_or_connection_does_not_keep_the_server,
         readiness_shows_faults_over_http,
         reflection_is_served_in_both_generations,
         additional_tables_are_served_and_clash_loudly,
@@ -133,7 +135,7 @@ fn a_deny_says_why() {
         (action_on_server("lock"), "no statement allows `ecs:servers:lock`"),
         (
             pb::AuthorizeRequest { path: "/v2.1/test/servers/1/action".into(), ..action_on_server("lock") },
-            "the path is of another project than the principal's",
+            "the path's project is not the principal's; a principal without a project has none",
         ),
         (
             pb::AuthorizeRequest { path: "/v2.1/prod/servers//action".into(), ..action_on_server("lock") },
@@ -145,7 +147,7 @@ fn a_deny_says_why() {
                 path: "/v2.1/prod/servers/1".into(),
                 ..action_on_server("x")
             },
-            "no operation is published for this method and path: the path has operations for DELETE, GET, PUT",
+            "no operation is published for this method and path: the path has operations for DELETE, GET, PUT, and letter case matters",
         ),
     ];
     for (request, message) in messages {
@@ -285,6 +287,22 @@ fn a_revision_that_does_not_come_is_unavailable() {
     assert_eq!(error.message(), "the policies of the domain have not reached revision 9: try again");
 }
 
+fn a_batch_stops_at_its_deadline_and_lets_others_have_a_turn() {
+    use pb::batch_authorize_result::Result as Item;
+    let requests = vec![action_on_server("os-start"); 1_000];
+    let mut request = Request::new(pb::BatchAuthorizeRequest { requests });
+    // So short that it is over before the first decision.
+    request.metadata_mut().insert("grpc-timeout", "1u".parse().unwrap());
+    let answer = block_on(async { client(server().await).await.batch_authorize(request).await });
+    // Whether our answer or the client's own deadline comes first, nothing was decided.
+    let results = answer.map(|answer| answer.into_inner().results).unwrap_or_default();
+    let is_deadline = |result: pb::BatchAuthorizeResult| match result.result {
+        Some(Item::Error(error)) => error.code == i32::from(Code::DeadlineExceeded),
+        _ => false,
+    };
+    assert!(results.into_iter().all(is_deadline));
+}
+
 fn enforcing_can_be_asked_for_and_not_be_undone() {
     // ECS CommonOperations does not grant this dependency of createImage.
     let decide = |server: &RunningServer, mode: pb::DependencyMode| {
@@ -371,27 +389,34 @@ fn health_is_served_and_ends_with_the_server() {
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
         let stopping = tokio::spawn(server.stop(PATIENCE));
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        assert!(watched.message().await.unwrap().is_none());
         drop((watched, health));
         stopping.await.unwrap().unwrap();
     });
 }
 
-fn a_call_that_never_ends_does_not_keep_the_server() {
+fn an_open_stream_or_connection_does_not_keep_the_server() {
     let dir = directory();
     block_on(async {
         let server = serve(dir.path()).await;
         let mut health = HealthClient::new(channel(&server).await);
         let mut watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
         assert!(watched.message().await.unwrap().is_some());
-        let error = server.stop(Duration::from_millis(50)).await.unwrap_err();
-        assert_eq!(error.to_string(), "calls were still in flight when the time to stop was over");
+        assert_eq!(server.stop(PATIENCE).await.unwrap(), Drain::Complete, "the watch ends");
+
+        let server = serve(dir.path()).await;
+        let waiting = TcpStream::connect(server.grpc_addr).await.unwrap();
+        // Nothing ends a connection on which nothing was said, so it is cut after the limit.
+        let drained = server.stop(Duration::from_millis(200)).await.unwrap();
+        drop(waiting);
+        assert_eq!(drained, Drain::CutShort);
     });
 }
 
 /// A GET over HTTP/1.1 by hand: status line and body.
 async fn get(server: &RunningServer, path: &str) -> (String, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(server.http_addr).await.unwrap();
+    let mut stream = TcpStream::connect(server.http_addr).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -151,18 +151,19 @@ pub(crate) fn decide(domains: &BTreeMap<String, Domain>, question: &Question) ->
         .map(|action| (action.clone(), word(&policies.verdict(action))))
         .collect();
 
-    // Every required action must be allowed; the first that is not decides.
-    for action in &operation.actions {
+    // Every required action must be allowed. The first that is denied decides, else the first that nothing allows.
+    let is_denied = |action: &&String| matches!(policies.verdict(action), Verdict::Denied(_));
+    let is_unmatched = |action: &&String| matches!(policies.verdict(action), Verdict::Unmatched);
+    let required = || operation.actions.iter();
+    if let Some(action) = required().find(is_denied).or_else(|| required().find(is_unmatched)) {
         let verdict = policies.verdict(action);
-        if !matches!(verdict, Verdict::Allowed(_)) {
-            return Outcome {
-                decision: Answer::Deny,
-                reason: Some(word(&verdict)),
-                action: action.clone(),
-                dependencies,
-                statement: verdict.statement(),
-            };
-        }
+        return Outcome {
+            decision: Answer::Deny,
+            reason: Some(word(&verdict)),
+            action: action.clone(),
+            dependencies,
+            statement: verdict.statement(),
+        };
     }
     // Dependencies are reported; only where they are enforced does a missing one deny.
     let is_missing = dependencies.values().any(|word| word != "allow");

@@ -52,15 +52,19 @@ impl fmt::Display for Fault {
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    /// One line a fault.
+    /// One line a fault, at most `max` of them, and how many more there are.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        self.0.iter().map(ToString::to_string).collect()
+    pub fn lines(&self, max: usize) -> Vec<String> {
+        let mut lines: Vec<String> = self.0.iter().take(max).map(ToString::to_string).collect();
+        if self.0.len() > max {
+            lines.push(format!("and {} more", self.0.len() - max));
+        }
+        lines
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.lines().join("\n"))
+        f.write_str(&self.lines(usize::MAX).join("\n"))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
@@ -18,25 +18,63 @@ pub(super) type Listing = BTreeMap<PathBuf, Stamp>;
 /// What changes when a file is written or replaced. The change time can't be set by whoever writes the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamp {
-    inode: u64,
+    identity: Identity,
+    kind: Kind,
     bytes: u64,
     changed: (i64, i64),
-    is_file: bool,
+}
+
+/// A file or folder, wherever it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Folder,
+    /// A pipe, a socket, a device: reading one may never end.
+    Other,
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         Self {
-            inode: metadata.ino(),
+            identity: Identity { device: metadata.dev(), inode: metadata.ino() },
+            kind: Kind::of(metadata),
             bytes: metadata.len(),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-            is_file: metadata.is_file(),
         }
     }
 
-    pub(super) fn is_file(&self) -> bool {
-        self.is_file
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
+}
+
+impl Kind {
+    fn of(metadata: &Metadata) -> Self {
+        match (metadata.is_file(), metadata.is_dir()) {
+            (true, _) => Self::File,
+            (_, true) => Self::Folder,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The folder that stands at a path now.
+pub(super) fn identity(path: &Path) -> io::Result<Identity> {
+    fs::metadata(path).map(|metadata| Stamp::of(&metadata).identity)
+}
+
+/// The fault of files that are never the same twice.
+pub(super) fn restless(root: &Path) -> Fault {
+    Fault::of(
+        root,
+        "the files keep changing: replace them by renaming, several at once by renaming their folder",
+    )
 }
 
 /// What a path of the directory is.
@@ -60,8 +98,12 @@ pub(super) enum Role {
 /// Kubernetes keeps its own bookkeeping in hidden folders of a mounted volume.
 pub(super) fn list(root: &Path) -> Result<Listing, Fault> {
     let mut listing = Listing::new();
-    walk(root, Path::new(""), 3, &mut listing)
-        .map_err(|(path, error)| Fault::of(path, format!("can't be read: {error}")))?;
+    let listed = fs::metadata(root).map_err(|error| (root.to_owned(), error)).and_then(|metadata| {
+        // With the root itself: another one may stand at its path.
+        listing.insert(PathBuf::new(), Stamp::of(&metadata));
+        walk(root, Path::new(""), 3, &mut listing)
+    });
+    listed.map_err(|(path, error)| Fault::of(path, format!("can't be read: {error}")))?;
     Ok(listing)
 }
 
@@ -92,8 +134,8 @@ fn walk(root: &Path, below: &Path, levels: usize, listing: &mut Listing) -> Resu
 /// would silently have no effect.
 pub(super) fn roles(listing: &Listing) -> (Vec<(PathBuf, Role)>, Vec<Fault>) {
     let (mut roles, mut faults) = (Vec::new(), Vec::new());
-    for (path, stamp) in listing {
-        match role(path, stamp.is_file) {
+    for (path, stamp) in listing.iter().filter(|(path, _)| !path.as_os_str().is_empty()) {
+        match role(path, stamp.kind) {
             Ok(None) => {}
             Ok(Some(role)) => roles.push((path.clone(), role)),
             Err(expected) => faults.push(Fault::of(path, expected)),
@@ -102,47 +144,73 @@ pub(super) fn roles(listing: &Listing) -> (Vec<(PathBuf, Role)>, Vec<Fault>) {
     (roles, faults)
 }
 
-fn role(path: &Path, is_file: bool) -> Result<Option<Role>, &'static str> {
+fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
     let parts: Option<Vec<&str>> = path.iter().map(|part| part.to_str()).collect();
     let parts = parts.ok_or("expected a name in UTF-8")?;
-    match (parts.as_slice(), is_file) {
-        ([domain_id], false) if domain_id.len() <= 128 => Ok(None),
-        ([_], false) => Err("expected a domain id of at most 128 bytes"),
-        ([_, "policies"], false) => Ok(None),
-        ([domain_id, "grants.toml"], true) => Ok(Some(Role::Grants { domain_id: (*domain_id).to_owned() })),
-        ([domain_id, "policies", file], true) => {
-            let name = file.strip_suffix(".json").filter(|name| !name.is_empty());
-            let name = name.ok_or("expected a policy document `<name>.json`")?;
-            if name.chars().count() > 64 {
-                return Err("expected a policy name of at most 64 characters");
-            }
-            let (domain_id, name) = ((*domain_id).to_owned(), name.to_owned());
-            Ok(Some(Role::Policy { domain_id, name }))
+    match (parts.as_slice(), kind) {
+        (_, Kind::Other) => Err("expected a file or a folder"),
+        ([domain_id], Kind::Folder) => is_name(domain_id, 128).then_some(None).ok_or(
+            "expected a domain id of at most 128 bytes, without control characters or blanks at its ends",
+        ),
+        ([_, "policies"], Kind::Folder) => Ok(None),
+        ([domain_id, "grants.toml"], Kind::File) => {
+            Ok(Some(Role::Grants { domain_id: (*domain_id).to_owned() }))
         }
-        ([_], true) => Err("expected a folder per domain: `<domain_id>/grants.toml`"),
+        ([domain_id, "policies", file], Kind::File) => {
+            let name = file.strip_suffix(".json").ok_or("expected a policy document `<name>.json`")?;
+            if name.chars().count() > 64 || !is_name(name, usize::MAX) {
+                return Err(
+                    "expected a policy name of 1 to 64 characters, none of them a control character, \
+                            without blanks at its ends",
+                );
+            }
+            Ok(Some(Role::Policy { domain_id: (*domain_id).to_owned(), name: name.to_owned() }))
+        }
+        ([_], Kind::File) => Err("expected a folder per domain: `<domain_id>/grants.toml`"),
         ([_, "policies", ..], _) => Err("expected a policy document `<name>.json`"),
         _ => Err("expected only `grants.toml` and the folder `policies` in a domain's folder"),
     }
 }
 
+/// Whether people can tell the name from others when they see it.
+fn is_name(text: &str, max_bytes: usize) -> bool {
+    let is_visible = !text.contains(char::is_control) && text.trim() == text;
+    is_visible && (1..=max_bytes).contains(&text.len())
+}
+
+/// Why a file has no text.
+pub(super) enum Unread {
+    /// The operating system did not give it to us: the next try may.
+    Io(Fault),
+    /// What it holds is no text of its role.
+    Content(Fault),
+}
+
 /// Reads a file as text, at most as long as its role allows.
-pub(super) fn read_text(root: &Path, path: &Path, role: &Role) -> Result<String, Fault> {
+pub(super) fn read_text(root: &Path, path: &Path, role: &Role) -> Result<String, Unread> {
     let max_bytes = match role {
         Role::Grants { .. } => MAX_GRANTS_BYTES,
         Role::Policy { .. } => policy::MAX_BYTES,
     };
-    let mut bytes = Vec::new();
-    File::open(root.join(path))
-        // One byte more tells a file that is too long from one that just fits.
-        .and_then(|file| file.take(max_bytes as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| Fault::of(path, format!("can't be read: {error}")))?;
+    let bytes = read_bytes(&root.join(path), max_bytes)
+        .map_err(|error| Unread::Io(Fault::of(path, format!("can't be read: {error}"))))?;
     if bytes.len() > max_bytes {
-        return Err(Fault::of(path, format!("expected at most {max_bytes} bytes")));
+        return Err(Unread::Content(Fault::of(path, format!("expected at most {max_bytes} bytes"))));
     }
     String::from_utf8(bytes).map_err(|error| {
-        Fault::of(
-            path,
-            format!("expected UTF-8, found another byte at offset {}", error.utf8_error().valid_up_to()),
-        )
+        let offset = error.utf8_error().valid_up_to();
+        Unread::Content(Fault::of(path, format!("expected UTF-8, found another byte at offset {offset}")))
     })
+}
+
+/// Reads at most one byte more than allowed, which tells a file that is too long from one that just fits.
+fn read_bytes(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
+    // Opening must not wait: since it was listed, the file may have become a pipe that nobody writes to.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a file any more"));
+    }
+    let mut bytes = Vec::new();
+    file.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

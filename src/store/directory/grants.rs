@@ -69,8 +69,8 @@ pub(super) enum ScopeEntry {
 impl From<ScopeEntry> for Scope {
     fn from(entry: ScopeEntry) -> Self {
         match entry {
-            ScopeEntry::Project(id) => Self::Project(id),
-            ScopeEntry::EnterpriseProject(id) => Self::EnterpriseProject(id),
+            ScopeEntry::Project(id) => Self::Project(id.into()),
+            ScopeEntry::EnterpriseProject(id) => Self::EnterpriseProject(id.into()),
             ScopeEntry::AllProjects => Self::AllProjects,
             ScopeEntry::Domain => Self::Domain,
         }
@@ -83,7 +83,8 @@ pub(super) fn parse(
     text: &str,
     is_policy: impl Fn(&str) -> bool,
 ) -> Result<GrantsFile, Vec<Fault>> {
-    let mut faults = Faults { path, text, faults: Vec::new() };
+    let line_starts = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
+    let mut faults = Faults { path, line_starts, faults: Vec::new() };
     let file: GrantsFile = match toml::from_str(text) {
         Ok(file) => file,
         Err(error) => {
@@ -108,7 +109,8 @@ pub(super) fn parse(
 
 struct Faults<'a> {
     path: &'a Path,
-    text: &'a str,
+    /// Where each line after the first starts.
+    line_starts: Vec<usize>,
     faults: Vec<Fault>,
 }
 
@@ -133,8 +135,7 @@ impl Faults<'_> {
     }
 
     fn add(&mut self, place: Range<usize>, message: &str) {
-        let before = self.text.as_bytes().get(..place.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + self.line_starts.partition_point(|start| *start <= place.start);
         self.faults.push(Fault::of(self.path, message.trim_end()).at(Place::Line(line)));
     }
 }

@@ -1,14 +1,14 @@
 //! Reads a policy directory as a whole: domains, or every fault.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::fault::{Fault, Place};
-use super::files::{self, Listing, Role};
-use super::grants::{self, GrantEntry, GrantsFile, SubjectEntry};
+use super::files::{self, Kind, Listing, Role, Unread};
+use super::grants::{self, GrantEntry, GrantsFile, ScopeEntry, SubjectEntry};
 use crate::catalog::Catalog;
 use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, idle_patterns, system};
 
@@ -24,6 +24,8 @@ pub struct Reading {
     pub faults: Vec<Fault>,
     /// What is allowed and yet may be a slip of the pen.
     pub warnings: Vec<Fault>,
+    /// Whether the operating system kept some file from us.
+    is_partial: bool,
     /// How many policy documents were read.
     pub policy_count: usize,
     /// How many grants were read.
@@ -71,7 +73,7 @@ impl Domain {
 
 type Policies = HashMap<Arc<str>, Arc<CompiledPolicy>>;
 
-/// Reads the directory. The listing is what the domains were read from.
+/// Reads the directory. The listing is what was read, whole; without one, it is worth another try.
 ///
 /// Files that change meanwhile are read again: half of an old state and half of a new one is neither. Writers
 /// should still replace files by renaming, since a file can be half-written for longer than we look.
@@ -83,13 +85,13 @@ pub(super) fn read(root: &Path, catalog: &Catalog, system: &Policies) -> (Option
     for _ in 0..MAX_ATTEMPTS {
         let reading = Reader { root, catalog, system, reading: Reading::default() }.read(&before);
         match files::list(root) {
-            Ok(after) if after == before => return (Some(before), reading),
+            // What could not be read this time may be the next time, so there is no state to keep to.
+            Ok(after) if after == before => return (Some(before).filter(|_| !reading.is_partial), reading),
             Ok(after) => before = after,
             Err(fault) => return (None, Reading { faults: vec![fault], ..Default::default() }),
         }
     }
-    let fault = Fault::of(root, "the files keep changing while they are read: replace them by renaming");
-    (None, Reading { faults: vec![fault], ..Default::default() })
+    (None, Reading { faults: vec![files::restless(root)], ..Default::default() })
 }
 
 impl Reading {
@@ -126,12 +128,10 @@ impl Reader<'_> {
         self.reading.faults = faults;
         let mut domains: BTreeMap<String, DomainFiles> = BTreeMap::new();
         // A folder is a domain, even an empty one: it is missed by nobody if it is reported.
-        for folder in listing.keys().filter(|path| path.iter().count() == 1) {
-            if let Some(domain_id) =
-                folder.to_str().filter(|_| listing.get(folder).is_some_and(|s| !s.is_file()))
-            {
-                domains.entry(domain_id.to_owned()).or_default();
-            }
+        let folders =
+            listing.iter().filter(|(path, stamp)| path.iter().count() == 1 && stamp.kind() == Kind::Folder);
+        for domain_id in folders.filter_map(|(path, _)| path.to_str()) {
+            domains.entry(domain_id.to_owned()).or_default();
         }
         for (path, role) in roles {
             self.file(&mut domains, path, role);
@@ -150,7 +150,11 @@ impl Reader<'_> {
     fn file(&mut self, domains: &mut BTreeMap<String, DomainFiles>, path: PathBuf, role: Role) {
         let text = match files::read_text(self.root, &path, &role) {
             Ok(text) => text,
-            Err(fault) => return self.reading.faults.push(fault),
+            Err(Unread::Content(fault)) => return self.reading.faults.push(fault),
+            Err(Unread::Io(fault)) => {
+                self.reading.is_partial = true;
+                return self.reading.faults.push(fault);
+            }
         };
         let (Role::Grants { domain_id } | Role::Policy { domain_id, .. }) = &role;
         let files = domains.entry(domain_id.clone()).or_default();
@@ -183,7 +187,7 @@ impl Reader<'_> {
         let is_policy =
             |name: &str| self.system.contains_key(name) || names.iter().any(|known| known == name);
         match grants::parse(&path, &text, is_policy) {
-            Ok(file) => self.grants(&mut domain, file),
+            Ok(file) => self.grants(&path, &mut domain, file),
             Err(faults) => self.reading.faults.extend(faults),
         }
         self.reading.domains.insert(domain_id, domain);
@@ -191,7 +195,7 @@ impl Reader<'_> {
 
     fn policy(&mut self, path: &Path, name: &str, text: &str) -> Option<CompiledPolicy> {
         if system::is_system_policy(name) {
-            let expected = "expected another name: this one is a system policy's, which can't be replaced";
+            let expected = "expected another name: a system policy has this one, in whatever letter case";
             self.reading.faults.push(Fault::of(path, expected));
         }
         let compiled = Document::parse(text).and_then(|document| {
@@ -214,7 +218,8 @@ impl Reader<'_> {
         }
     }
 
-    fn grants(&mut self, domain: &mut Domain, file: GrantsFile) {
+    fn grants(&mut self, path: &Path, domain: &mut Domain, file: GrantsFile) {
+        let groups: HashSet<String> = file.group.iter().map(|group| group.id.get_ref().clone()).collect();
         for group in file.group {
             for member in group.members {
                 let groups = domain.groups_by_user.entry(member.into_inner()).or_default();
@@ -223,6 +228,7 @@ impl Reader<'_> {
         }
         self.reading.grant_count += file.grant.len();
         for GrantEntry { subject, policy, scope } in file.grant {
+            self.warn_of_grant(path, &groups, subject.get_ref(), scope.get_ref());
             let name = policy.get_ref().as_str();
             let Some(policy) = domain.policies.get(name).or_else(|| self.system.get(name)).cloned() else {
                 // The policy has faults of its own, so the directory is not loaded.
@@ -230,6 +236,25 @@ impl Reader<'_> {
             };
             let grant = Grant { policy, scope: scope.into_inner().into() };
             domain.grants.entry(subject.into_inner()).or_default().push(grant);
+        }
+    }
+
+    fn warn_of_grant(
+        &mut self,
+        path: &Path,
+        groups: &HashSet<String>,
+        subject: &SubjectEntry,
+        scope: &ScopeEntry,
+    ) {
+        if let SubjectEntry::Group(id) = subject
+            && !groups.contains(id)
+        {
+            let warning = format!("group `{id}` has no members here: only requests that name it are in it");
+            self.reading.warnings.push(Fault::of(path, warning));
+        }
+        if matches!(scope, ScopeEntry::Domain) {
+            let warning = "the scope \"domain\" is for global services: such a grant never applies to ECS";
+            self.reading.warnings.push(Fault::of(path, warning));
         }
     }
 }

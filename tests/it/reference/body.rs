@@ -37,20 +37,18 @@ pub(super) fn may_have(body: &Body, path: &str) -> bool {
     }
 }
 
-/// A summary says something on a member only if it names it, names something below or beside it (of the same
-/// parent), or lacks its top-level key. Otherwise it may just have left the member out.
+/// A summary says that a member is missing in two ways only: it names something beside it (of the same parent), or
+/// it lists top-level keys, and nothing in it leads there. Otherwise it may just have left the member out.
 fn summary_may_have(keys: &[String], attributes: &BTreeMap<String, Vec<String>>, path: &str) -> bool {
-    if keys.is_empty() && attributes.is_empty() {
-        return true;
-    }
     let names =
         |path: &str| attributes.keys().any(|name| name == path || name.starts_with(&format!("{path}.")));
+    if names(path) {
+        return true;
+    }
     let top = path.split('.').next().unwrap_or_default();
-    let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-    let is_named = names(path);
-    let lacks_top = !keys.iter().any(|key| key == top);
-    let speaks_of_siblings = names(parent);
-    is_named || !(lacks_top || speaks_of_siblings)
+    let names_beside = path.rsplit_once('.').is_some_and(|(parent, _)| names(parent));
+    let leads_elsewhere = !keys.is_empty() && !keys.iter().any(|key| key == top) && !names(top);
+    !names_beside && !leads_elsewhere
 }
 
 /// The members of a text that is one JSON object, strictly read.
