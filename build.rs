@@ -23,7 +23,8 @@ use compile::Source;
 use row::{List, Row, Text};
 
 const TABLES: &str = "src/catalog/tables";
-const PROTO: &str = "proto/ecs/authz/v1/authorization.proto";
+const PROTOS: [&str; 2] =
+    ["proto/ecs/authz/v1/authorization.proto", "proto/envoy/service/auth/v3/external_auth.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -35,9 +36,10 @@ fn compile_proto(descriptors: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;
     // With comments: `grpcurl describe` shows them.
-    compiler.include_imports(true).include_source_info(true).open_file(PROTO)?;
+    compiler.include_imports(true).include_source_info(true).open_files(PROTOS)?;
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    let files = compiler.file_descriptor_set();
+    tonic_prost_build::configure().include_file("protos.rs").compile_fds(files)?;
     Ok(())
 }
 

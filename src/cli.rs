@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::ConfigError;
 use crate::decision::DependencyMode;
 use crate::server::StartError;
 
@@ -76,6 +77,8 @@ impl From<DependencyModeArg> for DependencyMode {
 enum CommandError {
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("{0}")]
     Usage(String),
     #[error("no decision: {0}")]

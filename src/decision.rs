@@ -37,6 +37,8 @@ pub enum DenyReason {
     BodyKeyUnknown,
     /// The body is cut short.
     BodyTruncated,
+    /// The body is encoded.
+    BodyEncoded,
     /// The project in the path is not the principal's.
     ProjectMismatch,
     /// A statement denies.
@@ -176,6 +178,7 @@ impl From<&ResolveError> for DenyReason {
             ResolveError::Body(BodyFault::NotAnObject(_)) => Self::BodyNotAnObject,
             ResolveError::Body(BodyFault::KeyCount(_)) => Self::BodyKeyCount,
             ResolveError::Body(BodyFault::Truncated) => Self::BodyTruncated,
+            ResolveError::Body(BodyFault::Encoded) => Self::BodyEncoded,
             ResolveError::UnknownKey { .. } => Self::BodyKeyUnknown,
         }
     }

@@ -5,21 +5,24 @@
 
 pub mod authorize;
 mod deadline;
+pub mod ext_authz;
 mod parse;
 pub mod render;
 pub mod status;
 
-/// The types of `proto/ecs/authz/v1/authorization.proto`.
+/// The types of `proto/`, a module for each part of a package's name.
 #[expect(
     missing_docs,
-    clippy::large_enum_variant,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
-    reason = "generated code; the proto documents every message and field"
+    clippy::large_enum_variant,
+    reason = "generated code; the protos document every message and field"
 )]
-pub mod pb {
-    tonic::include_proto!("ecs.authz.v1");
+pub mod wire {
+    include!(concat!(env!("OUT_DIR"), "/protos.rs"));
 }
+
+pub use wire::ecs::authz::v1 as pb;
 
 /// The contract as descriptors, which reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("ecs_authz");

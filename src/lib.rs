@@ -47,8 +47,9 @@
 //! | [`pdp`] | catalog, decision, policy, request, store |
 //! | [`grpc`] | catalog, decision, pdp, policy, request |
 //! | [`health`] | store |
-//! | [`server`] | catalog, decision, grpc, health, pdp, store |
-//! | [`cli`] | catalog, decision, grpc, pdp, request, server, store, telemetry |
+//! | [`config`] | grpc |
+//! | [`server`] | catalog, config, decision, grpc, health, pdp, store |
+//! | [`cli`] | catalog, config, decision, grpc, pdp, request, server, store, telemetry |
 //! | [`telemetry`] | nothing of ours |
 //!
 //! The first four are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
@@ -56,6 +57,7 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod config;
 pub mod decision;
 pub mod grpc;
 pub mod health;

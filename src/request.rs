@@ -288,7 +288,7 @@ impl Check {
 
     fn body(&mut self, body: &Body) {
         match body {
-            Body::Absent => {}
+            Body::Absent | Body::Encoded => {}
             Body::Content { bytes, .. } => {
                 if bytes.len() > MAX_CONTENT_BYTES {
                     let expected =

@@ -17,9 +17,11 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::catalog::{Catalog, CatalogError, Source};
+use crate::config::Config;
 use crate::decision::DependencyMode;
 use crate::grpc::FILE_DESCRIPTOR_SET;
 use crate::grpc::authorize::Authorize;
+use crate::grpc::ext_authz::{ExtAuthz, ExtAuthzConfig};
 use crate::health;
 use crate::pdp::Pdp;
 use crate::store::cache::PolicyCache;
@@ -56,6 +58,8 @@ pub struct ServerConfig {
     pub cache_bytes: u64,
     /// Whether listeners beyond loopback may go without TLS.
     pub exposure: Exposure,
+    /// What the configuration file says.
+    pub config: Config,
 }
 
 /// Where listeners without TLS may be.
@@ -180,7 +184,8 @@ impl RunningServer {
         let stop = watch::Sender::new(false);
         let health = HealthReporter::new();
         health.set_service_status(SERVICE, ServingStatus::Serving).await;
-        let grpc = serve_grpc(grpc_listener, pdp, &health, stopped(&stop))?;
+        let ext_authz = config.config.ext_authz;
+        let grpc = serve_grpc(grpc_listener, pdp, ext_authz, &health, stopped(&stop))?;
         let http = axum::serve(http_listener, health::routes(store.clone()));
         let http = tokio::spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
         Ok(Self { grpc_addr, http_addr, store, health, stop, grpc, http, _files: files })
@@ -242,6 +247,7 @@ async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError>
 fn serve_grpc(
     listener: TcpListener,
     pdp: Arc<Pdp>,
+    ext_authz: Option<ExtAuthzConfig>,
     health: &HealthReporter,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError> {
@@ -260,7 +266,8 @@ fn serve_grpc(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
-        .add_service(Authorize::service(pdp))
+        .add_service(Authorize::service(pdp.clone()))
+        .add_optional_service(ext_authz.map(|config| ExtAuthz::new(pdp, config).into_service()))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
         .add_service(reflection().build_v1()?)

@@ -14,6 +14,8 @@ pub enum Body {
     /// The call has no body, or the caller passed nothing of it.
     #[default]
     Absent,
+    /// There is a body, but its bytes are encoded (`Content-Encoding`): what they say is not known.
+    Encoded,
     /// What the caller read from the body.
     Summary(BodySummary),
     /// The body's bytes.
@@ -48,6 +50,9 @@ pub enum BodyFault {
     /// Another number of top-level keys than one. A repeated key counts each time.
     #[error("expected exactly one top-level key in the body, found {0}")]
     KeyCount(usize),
+    /// The body is encoded, and nobody here decodes it: a decoder could be a bomb.
+    #[error("the body is encoded, so its keys are not known")]
+    Encoded,
     /// Only the start of the body is there.
     #[error("the body is cut short, so its keys are not known")]
     Truncated,
@@ -73,6 +78,7 @@ impl Body {
     pub fn sole_key(&self) -> Result<Cow<'_, str>, BodyFault> {
         match self {
             Self::Absent => Err(BodyFault::Required),
+            Self::Encoded => Err(BodyFault::Encoded),
             Self::Summary(BodySummary { truncated: true, .. }) | Self::Content { truncated: true, .. } => {
                 Err(BodyFault::Truncated)
             }
@@ -88,7 +94,7 @@ impl Body {
     #[must_use]
     pub fn has_member(&self, path: &str) -> Presence {
         match self {
-            Self::Absent => Presence::Unknown,
+            Self::Absent | Self::Encoded => Presence::Unknown,
             Self::Summary(summary) => summary.has_member(path),
             Self::Content { truncated: true, .. } => Presence::Unknown,
             Self::Content { bytes, truncated: false } => content_has_member(bytes, path),
@@ -203,6 +209,7 @@ mod tests {
     fn every_other_body_has_its_own_fault() {
         let cases = [
             (Body::Absent, BodyFault::Required),
+            (Body::Encoded, BodyFault::Encoded),
             (content(""), BodyFault::Required),
             (content(" "), BodyFault::Required),
             (content("[]"), BodyFault::NotAnObject(JsonFault::NotAnObject)),

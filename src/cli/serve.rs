@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CommandError, DependencyModeArg, SUCCESS, TableArgs};
+use crate::config::Config;
 use crate::server::{Drain, Exposure, RunningServer, ServerConfig};
 use crate::telemetry;
 
@@ -33,22 +34,26 @@ pub(super) struct ServeArgs {
     /// The most memory for cached policy sets, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 64, env = "ECS_AUTHZ_CACHE_MIB")]
     cache_mib: u64,
+    /// A configuration file (TOML): Envoy's ext_authz
+    #[arg(long, value_name = "FILE", env = "ECS_AUTHZ_CONFIG")]
+    config: Option<PathBuf>,
     /// Listen beyond loopback without TLS, because something else protects the traffic
     #[arg(long, env = "ECS_AUTHZ_INSECURE")]
     insecure: bool,
 }
 
-impl From<&ServeArgs> for ServerConfig {
-    fn from(args: &ServeArgs) -> Self {
-        Self {
-            policies: args.policies.clone(),
-            tables: args.tables.tables.clone(),
-            grpc_addr: args.grpc_addr,
-            http_addr: args.http_addr,
-            dependency_mode: args.dependency_mode.into(),
-            cache_bytes: args.cache_mib.saturating_mul(1_024 * 1_024),
-            exposure: if args.insecure { Exposure::Insecure } else { Exposure::Loopback },
-        }
+impl ServeArgs {
+    fn server_config(&self) -> Result<ServerConfig, CommandError> {
+        Ok(ServerConfig {
+            policies: self.policies.clone(),
+            tables: self.tables.tables.clone(),
+            grpc_addr: self.grpc_addr,
+            http_addr: self.http_addr,
+            dependency_mode: self.dependency_mode.into(),
+            cache_bytes: self.cache_mib.saturating_mul(1_024 * 1_024),
+            exposure: if self.insecure { Exposure::Insecure } else { Exposure::Loopback },
+            config: self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default(),
+        })
     }
 }
 
@@ -59,7 +64,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
         // Before the ready line: whoever reads it may signal at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut server = RunningServer::start(args.into()).await?;
+        let mut server = RunningServer::start(args.server_config()?).await?;
         announce(&server)?;
         tokio::select! {
             _ = terminate.recv() => {}

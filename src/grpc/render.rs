@@ -148,6 +148,7 @@ pub fn wire_reason(reason: Option<DenyReason>) -> pb::DenyReason {
         Some(DenyReason::BodyKeyCount) => pb::DenyReason::BodyKeyCount,
         Some(DenyReason::BodyKeyUnknown) => pb::DenyReason::BodyKeyUnknown,
         Some(DenyReason::BodyTruncated) => pb::DenyReason::BodyTruncated,
+        Some(DenyReason::BodyEncoded) => pb::DenyReason::BodyEncoded,
         Some(DenyReason::ProjectMismatch) => pb::DenyReason::ProjectMismatch,
         Some(DenyReason::ExplicitDeny) => pb::DenyReason::ExplicitDeny,
         Some(DenyReason::NoMatchingAllow) => pb::DenyReason::NoMatchingAllow,

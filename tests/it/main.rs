@@ -19,6 +19,7 @@ mod cli;
 mod decisions;
 mod directory;
 mod evaluators;
+mod ext_authz;
 mod grpc;
 mod layout;
 mod random;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         cli::trials(),
         decisions::trials(),
         directory::trials(),
+        ext_authz::trials(),
         grpc::trials(),
         layout::trials(),
         random::trials(),

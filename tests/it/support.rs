@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use ecs_authz::config::Config;
 use ecs_authz::decision::DependencyMode;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
 use ecs_authz::server::{Exposure, RunningServer, ServerConfig};
@@ -91,6 +92,7 @@ pub(crate) fn config(policies: &Path) -> ServerConfig {
         dependency_mode: DependencyMode::Report,
         cache_bytes: 16 * 1_024 * 1_024,
         exposure: Exposure::Loopback,
+        config: Config::default(),
     }
 }
 

@@ -1,0 +1,59 @@
+//! The configuration file: TOML, read strictly. Flags and environment variables say the rest.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::Deserialize;
+
+use crate::grpc::ext_authz::ExtAuthzConfig;
+
+/// The file's content.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Envoy's external authorization. Served only if it is configured: without a source of identity, there is
+    /// nobody to decide about.
+    pub ext_authz: Option<ExtAuthzConfig>,
+}
+
+/// Why a configuration file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("the configuration `{}` can't be read: {cause}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{}:{line}: {message}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from one.
+        line: usize,
+        /// What was expected.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read, or something in it is not known.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
+        toml::from_str(&text).map_err(|error| {
+            let start = error.span().unwrap_or_default().start;
+            let before = text.as_bytes().get(..start).unwrap_or_default();
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            ConfigError::Content { path: path.to_owned(), line, message: error.message().to_owned() }
+        })
+    }
+}

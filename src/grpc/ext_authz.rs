@@ -1,0 +1,86 @@
+//! `envoy.service.auth.v3.Authorization`: Envoy's external authorization, through the same decision point.
+//!
+//! Parse, decide, render. A denial is an answer; a fault of ours is an answer too, of the form that Envoy counts as
+//! an error. No call ends with a gRPC status: what a client can cause must not look like a fault of this service.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::deadline;
+use super::wire::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
+use super::wire::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use crate::pdp::Pdp;
+
+pub use identity::{Fields, IdentityHeaders, JwtMetadata, Mtls, MtlsPrincipal, PrincipalSource};
+
+mod denial;
+mod headers;
+mod identity;
+mod parse;
+mod render;
+
+/// The most bytes of a check: the largest body that is read, and large headers.
+const MAX_MESSAGE_BYTES: usize = 1_024 * 1_024;
+
+/// How Envoy's requests are read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtAuthzConfig {
+    /// The sources of identity. All that match must agree.
+    pub principal: Vec<PrincipalSource>,
+}
+
+/// Answers Envoy's checks.
+#[derive(Debug)]
+pub struct ExtAuthz {
+    pdp: Arc<Pdp>,
+    config: ExtAuthzConfig,
+}
+
+impl ExtAuthz {
+    /// Checks over a decision point.
+    #[must_use]
+    pub fn new(pdp: Arc<Pdp>, config: ExtAuthzConfig) -> Self {
+        Self { pdp, config }
+    }
+
+    /// As a gRPC service.
+    #[must_use]
+    pub fn into_service(self) -> AuthorizationServer<Self> {
+        AuthorizationServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    async fn decide(&self, check: CheckRequest, deadline: Instant) -> CheckResponse {
+        let attributes = check.attributes.unwrap_or_default();
+        let decision_id = Uuid::now_v7().to_string();
+        let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
+        let path = http.map_or("", |http| &http.path);
+        let request = match parse::request(&self.config, &attributes) {
+            Ok(request) => request,
+            Err(denial) => {
+                tracing::debug!(decision_id, reason = denial.reason(), %denial, "denied");
+                return render::denial(&denial, path, &decision_id);
+            }
+        };
+        match timeout_at(deadline, self.pdp.decide(&request)).await {
+            Ok(Ok(response)) => render::response(&response, self.pdp.catalog(), path, &decision_id),
+            Ok(Err(error)) => {
+                tracing::error!(decision_id, error = &error as &dyn std::error::Error, "no decision");
+                render::error("Authorization is not available.", path, &decision_id)
+            }
+            Err(_) => render::error("Authorization took too long.", path, &decision_id),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Authorization for ExtAuthz {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let deadline = Instant::now() + deadline::budget(request.metadata());
+        Ok(Response::new(self.decide(request.into_inner(), deadline).await))
+    }
+}

@@ -1,0 +1,49 @@
+//! Why a checked request is denied before, or instead of, a decision. A fault of the client is a denial, never a gRPC
+//! error: Envoy takes an error for a fault of ours, and clients could cause it at will.
+
+use crate::request::InvalidRequest;
+
+/// A denial that no policy made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Denial {
+    /// No source of identity matched.
+    #[error("there is no verified identity")]
+    Unauthenticated,
+    /// An identity that can't be read in one way.
+    #[error("{0}")]
+    Identity(String),
+    /// Two sources of identity tell different principals.
+    #[error("two sources tell different principals")]
+    IdentityConflict,
+    /// A method that is never let through.
+    #[error("the method {0} is refused")]
+    Method(&'static str),
+    /// A header by which some servers replace the method or the path.
+    #[error("the header `{0}` is refused")]
+    OverrideHeader(&'static str),
+    /// A media type that switches the version of the API.
+    #[error("a `version` parameter in a media type is refused")]
+    VersionParameter,
+    /// The body came in both forms.
+    #[error("the body came twice")]
+    TwoBodies,
+    /// A field beyond its limits.
+    #[error("the request is malformed: {0}")]
+    Malformed(#[from] InvalidRequest),
+}
+
+impl Denial {
+    /// The reason as metadata and headers tell it.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Identity(_) => "INVALID_IDENTITY",
+            Self::IdentityConflict => "IDENTITY_CONFLICT",
+            Self::Method(_) => "METHOD_REFUSED",
+            Self::OverrideHeader(_) => "OVERRIDE_HEADER",
+            // A second reading of the path.
+            Self::VersionParameter => "NON_CANONICAL_PATH",
+            Self::TwoBodies | Self::Malformed(_) => "MALFORMED_REQUEST",
+        }
+    }
+}

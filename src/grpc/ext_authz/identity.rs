@@ -1,0 +1,287 @@
+//! Who makes a checked request, by configuration.
+//!
+//! Every configured source is asked. None that matches is no principal; two that match must tell the same one. A
+//! source is only as good as who wrote it: JWT claims that Envoy verified, headers from a peer that is named, the
+//! identity in the peer's certificate.
+
+use std::collections::BTreeMap;
+
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
+use serde::Deserialize;
+
+use super::denial::Denial;
+use super::headers::Headers;
+use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
+use crate::request::PrincipalParts;
+
+/// A source of identity.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum PrincipalSource {
+    /// Claims that Envoy's `jwt_authn` filter verified and left in the dynamic metadata.
+    JwtMetadata(JwtMetadata),
+    /// Headers that a trusted hop sets.
+    Headers(IdentityHeaders),
+    /// The SPIFFE id in the peer's certificate.
+    Mtls(Mtls),
+}
+
+/// Where verified claims stand, and what they mean.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtMetadata {
+    /// The filter's name in the metadata.
+    #[serde(default = "JwtMetadata::default_namespace")]
+    pub namespace: String,
+    /// The filter's `payload_in_metadata`.
+    pub payload_key: String,
+    /// By field of the principal: the path of a claim, names joined by dots.
+    pub claims: Fields,
+}
+
+impl JwtMetadata {
+    fn default_namespace() -> String {
+        "envoy.filters.http.jwt_authn".to_owned()
+    }
+}
+
+/// Which headers are believed, and from whom.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityHeaders {
+    /// The identities in the certificates of those whose headers count.
+    pub trusted_peers: Vec<String>,
+    /// By field of the principal: the header's name.
+    pub names: Fields,
+}
+
+/// Principals by the SPIFFE id of the peer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mtls {
+    /// By SPIFFE id, whole: `spiffe://acme.example/gateway`.
+    pub principals: BTreeMap<String, MtlsPrincipal>,
+}
+
+/// The principal that a peer is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is described in proto/ecs/authz/v1/authorization.proto")]
+pub struct MtlsPrincipal {
+    pub domain_id: String,
+    #[serde(default)]
+    pub user_id: String,
+    #[serde(default)]
+    pub agency_id: String,
+    #[serde(default)]
+    pub project_id: String,
+    #[serde(default)]
+    pub group_ids: Vec<String>,
+    #[serde(default)]
+    pub role_names: Vec<String>,
+}
+
+/// Where each field of a principal comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is described in proto/ecs/authz/v1/authorization.proto")]
+pub struct Fields {
+    pub domain_id: String,
+    pub domain_name: Option<String>,
+    pub user_id: Option<String>,
+    pub user_name: Option<String>,
+    pub agency_id: Option<String>,
+    pub project_id: Option<String>,
+    pub project_name: Option<String>,
+    pub group_ids: Option<String>,
+    pub role_names: Option<String>,
+    pub mfa_present: Option<String>,
+}
+
+/// The principal of a request.
+pub(super) fn principal(
+    sources: &[PrincipalSource],
+    attributes: &AttributeContext,
+    headers: &Headers<'_>,
+) -> Result<PrincipalParts, Denial> {
+    let mut found: Option<PrincipalParts> = None;
+    for source in sources {
+        let Some(principal) = source.principal(attributes, headers)? else { continue };
+        match &found {
+            Some(other) if *other != principal => return Err(Denial::IdentityConflict),
+            _ => found = Some(principal),
+        }
+    }
+    found.ok_or(Denial::Unauthenticated)
+}
+
+impl PrincipalSource {
+    /// The principal that this source tells, if it matches.
+    fn principal(
+        &self,
+        attributes: &AttributeContext,
+        headers: &Headers<'_>,
+    ) -> Result<Option<PrincipalParts>, Denial> {
+        match self {
+            Self::JwtMetadata(source) => {
+                let payload = source.payload(attributes);
+                payload.map(|payload| source.claims.read(&Claims { payload })).transpose()
+            }
+            Self::Headers(source)
+                if source.is_trusted(attributes) && headers.has(&source.names.domain_id) =>
+            {
+                source.names.read(headers).map(Some)
+            }
+            Self::Headers(_) => Ok(None),
+            Self::Mtls(source) => Ok(source.principals.get(peer(attributes)).map(PrincipalParts::from)),
+        }
+    }
+}
+
+impl JwtMetadata {
+    fn payload<'a>(&self, attributes: &'a AttributeContext) -> Option<&'a Struct> {
+        let metadata = attributes.metadata_context.as_ref()?.filter_metadata.get(&self.namespace)?;
+        match metadata.fields.get(&self.payload_key)?.kind.as_ref()? {
+            Kind::StructValue(payload) => Some(payload),
+            _ => None,
+        }
+    }
+}
+
+impl IdentityHeaders {
+    fn is_trusted(&self, attributes: &AttributeContext) -> bool {
+        let peer = peer(attributes);
+        !peer.is_empty() && self.trusted_peers.iter().any(|trusted| trusted == peer)
+    }
+}
+
+/// The SPIFFE id in the peer's certificate, or nothing. Other identities have no type: a DNS name and a subject look
+/// alike.
+fn peer(attributes: &AttributeContext) -> &str {
+    let principal = attributes.source.as_ref().map_or("", |source| &source.principal);
+    if principal.starts_with("spiffe://") { principal } else { "" }
+}
+
+impl From<&MtlsPrincipal> for PrincipalParts {
+    fn from(principal: &MtlsPrincipal) -> Self {
+        let MtlsPrincipal { domain_id, user_id, agency_id, project_id, group_ids, role_names } =
+            principal.clone();
+        Self { domain_id, user_id, agency_id, project_id, group_ids, role_names, ..Default::default() }
+    }
+}
+
+/// Something that fields can be read from by name.
+trait Lookup {
+    fn text(&self, name: &str) -> Result<Option<String>, Denial>;
+    fn list(&self, name: &str) -> Result<Option<Vec<String>>, Denial>;
+    fn flag(&self, name: &str) -> Result<Option<bool>, Denial>;
+}
+
+impl Fields {
+    fn read(&self, from: &dyn Lookup) -> Result<PrincipalParts, Denial> {
+        let text = |name: &Option<String>| -> Result<String, Denial> {
+            let found = name.as_deref().map(|name| from.text(name)).transpose()?;
+            Ok(found.flatten().unwrap_or_default())
+        };
+        let list = |name: &Option<String>| -> Result<Vec<String>, Denial> {
+            let found = name.as_deref().map(|name| from.list(name)).transpose()?;
+            Ok(found.flatten().unwrap_or_default())
+        };
+        Ok(PrincipalParts {
+            domain_id: from.text(&self.domain_id)?.unwrap_or_default(),
+            domain_name: text(&self.domain_name)?,
+            user_id: text(&self.user_id)?,
+            user_name: text(&self.user_name)?,
+            agency_id: text(&self.agency_id)?,
+            project_id: text(&self.project_id)?,
+            project_name: text(&self.project_name)?,
+            group_ids: list(&self.group_ids)?,
+            role_names: list(&self.role_names)?,
+            mfa_present: self.mfa_present.as_deref().map(|name| from.flag(name)).transpose()?.flatten(),
+        })
+    }
+}
+
+/// The claims of a verified token.
+struct Claims<'a> {
+    payload: &'a Struct,
+}
+
+impl<'a> Claims<'a> {
+    /// The claim at a path of names joined by dots.
+    fn find(&self, path: &str) -> Option<&'a Kind> {
+        let (folders, name) = path.rsplit_once('.').map_or(("", path), |(folders, name)| (folders, name));
+        let mut current = self.payload;
+        for folder in folders.split('.').filter(|folder| !folder.is_empty()) {
+            let Kind::StructValue(inner) = current.fields.get(folder)?.kind.as_ref()? else { return None };
+            current = inner;
+        }
+        current.fields.get(name)?.kind.as_ref()
+    }
+
+    fn wrong(path: &str, expected: &str) -> Denial {
+        Denial::Identity(format!("the claim `{path}` is not {expected}"))
+    }
+}
+
+impl Lookup for Claims<'_> {
+    fn text(&self, path: &str) -> Result<Option<String>, Denial> {
+        match self.find(path) {
+            None | Some(Kind::NullValue(_)) => Ok(None),
+            Some(Kind::StringValue(text)) => Ok(Some(text.clone())),
+            // Numbers come as doubles, so two ids may have become one.
+            Some(_) => Err(Self::wrong(path, "text")),
+        }
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>, Denial> {
+        let item = |value: &Value| match &value.kind {
+            Some(Kind::StringValue(text)) => Ok(text.clone()),
+            _ => Err(Self::wrong(path, "a list of texts")),
+        };
+        match self.find(path) {
+            None | Some(Kind::NullValue(_)) => Ok(None),
+            Some(Kind::StringValue(text)) => Ok(Some(vec![text.clone()])),
+            Some(Kind::ListValue(ListValue { values })) => {
+                values.iter().map(item).collect::<Result<_, _>>().map(Some)
+            }
+            Some(_) => Err(Self::wrong(path, "a list of texts")),
+        }
+    }
+
+    fn flag(&self, path: &str) -> Result<Option<bool>, Denial> {
+        match self.find(path) {
+            None | Some(Kind::NullValue(_)) => Ok(None),
+            Some(Kind::BoolValue(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(Self::wrong(path, "true or false")),
+        }
+    }
+}
+
+impl Lookup for Headers<'_> {
+    fn text(&self, name: &str) -> Result<Option<String>, Denial> {
+        Ok(self.single(name)?.map(ToOwned::to_owned))
+    }
+
+    /// Items are separated by commas, so a list may stand in one header or, joined or not, in several.
+    fn list(&self, name: &str) -> Result<Option<Vec<String>>, Denial> {
+        let mut items = Vec::new();
+        for value in self.values(name) {
+            let text = str::from_utf8(value).ok().filter(|text| text.is_ascii() && !text.contains('!'));
+            let text =
+                text.ok_or_else(|| Denial::Identity(format!("the header `{name}` is not plain text")))?;
+            items.extend(text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()));
+        }
+        Ok(self.has(name).then_some(items))
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>, Denial> {
+        match self.single(name)? {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(Denial::Identity(format!("the header `{name}` is not `true` or `false`"))),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! From a decision to Envoy's answer.
+//!
+//! INVARIANT: `CheckResponse.status` is always set. Envoy takes an answer without it for an allow, so an answer is
+//! built by [`allow`], [`deny`] and [`error`] alone.
+
+use std::collections::BTreeMap;
+
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
+use serde_json::json;
+use tonic::Code;
+
+use super::denial::Denial;
+use crate::catalog::Catalog;
+use crate::decision::DenyReason;
+use crate::grpc::render::wire_reason;
+use crate::grpc::wire::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use crate::grpc::wire::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use crate::grpc::wire::envoy::service::auth::v3::check_response::HttpResponse;
+use crate::grpc::wire::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use crate::grpc::wire::envoy::r#type::v3::{HttpStatus, StatusCode};
+use crate::grpc::wire::google::rpc::Status;
+use crate::pdp::Response;
+
+/// Renders a response of the decision point.
+pub(super) fn response(
+    response: &Response<'_>,
+    catalog: &Catalog,
+    path: &str,
+    decision_id: &str,
+) -> CheckResponse {
+    let mut facts = Facts::new(decision_id);
+    if let Response::Evaluated { evaluation, revision } = response {
+        let missing = evaluation.missing_dependencies().map(|action| catalog.action_name(action));
+        facts.list("missing_dependencies", missing);
+        facts.text("revision", revision.to_string());
+    }
+    let action = match response {
+        Response::Evaluated { evaluation, .. } => evaluation.action(),
+        other => other.call().and_then(|call| call.operation.actions.first().copied()),
+    };
+    let action = action.map(|action| catalog.action_name(action));
+    if let Some(action) = action {
+        facts.text("action", action);
+    }
+    match response.decision().reason() {
+        None => allow(facts, action.unwrap_or_default(), decision_id),
+        Some(reason) => {
+            let message = policy_message(reason, action, path);
+            deny(facts, StatusCode::Forbidden, reason_name(reason), &message, path, decision_id)
+        }
+    }
+}
+
+/// Renders a denial that no policy made.
+pub(super) fn denial(denial: &Denial, path: &str, decision_id: &str) -> CheckResponse {
+    let status = match denial {
+        Denial::Unauthenticated => StatusCode::Unauthorized,
+        Denial::Malformed(_) | Denial::TwoBodies => StatusCode::BadRequest,
+        _ => StatusCode::Forbidden,
+    };
+    deny(Facts::new(decision_id), status, denial.reason(), &denial.to_string(), path, decision_id)
+}
+
+/// A fault of ours: Envoy treats it as an error, and its own configuration says what the client gets.
+pub(super) fn error(message: &str, path: &str, decision_id: &str) -> CheckResponse {
+    let body = body(StatusCode::ServiceUnavailable, message, path);
+    let denied = answer(StatusCode::ServiceUnavailable, "ERROR", body, decision_id);
+    CheckResponse {
+        status: Some(Status { code: Code::Unavailable.into(), message: message.to_owned() }),
+        http_response: Some(HttpResponse::ErrorResponse(denied)),
+        dynamic_metadata: Some(Facts::new(decision_id).into_struct()),
+    }
+}
+
+fn allow(facts: Facts, action: &str, decision_id: &str) -> CheckResponse {
+    let headers = vec![header("x-auth-decision-id", decision_id), header("x-auth-action", action)];
+    CheckResponse {
+        status: Some(Status { code: Code::Ok.into(), message: String::new() }),
+        http_response: Some(HttpResponse::OkResponse(OkHttpResponse { headers })),
+        dynamic_metadata: Some(facts.into_struct()),
+    }
+}
+
+fn deny(
+    mut facts: Facts,
+    status: StatusCode,
+    reason: &str,
+    message: &str,
+    path: &str,
+    decision_id: &str,
+) -> CheckResponse {
+    facts.text("reason", reason);
+    let code =
+        if status == StatusCode::Unauthorized { Code::Unauthenticated } else { Code::PermissionDenied };
+    let denied = answer(status, reason, body(status, message, path), decision_id);
+    CheckResponse {
+        status: Some(Status { code: code.into(), message: message.to_owned() }),
+        http_response: Some(HttpResponse::DeniedResponse(denied)),
+        dynamic_metadata: Some(facts.into_struct()),
+    }
+}
+
+fn answer(status: StatusCode, reason: &str, body: String, decision_id: &str) -> DeniedHttpResponse {
+    DeniedHttpResponse {
+        status: Some(HttpStatus { code: status.into() }),
+        headers: vec![
+            header("content-type", "application/json"),
+            header("x-auth-decision-id", decision_id),
+            header("x-auth-reason", reason),
+        ],
+        body,
+    }
+}
+
+/// The words of the API's own denials (ECS API reference, Error Codes, and the native API's replies).
+fn policy_message(reason: DenyReason, action: Option<&str>, path: &str) -> String {
+    match (reason, action) {
+        (
+            DenyReason::ExplicitDeny | DenyReason::NoMatchingAllow | DenyReason::MissingDependency,
+            Some(action),
+        ) => {
+            let does_not = if is_native(path) { "doesn't" } else { "does not" };
+            format!("Policy {does_not} allow {action} to be performed.")
+        }
+        (DenyReason::ProjectMismatch, _) => {
+            "The project ID in the URL is different from that in the token.".to_owned()
+        }
+        (reason, _) => format!("The request is refused: {}.", reason_name(reason)),
+    }
+}
+
+/// The API's error shape: Nova's fault on native routes, the ECS error on others.
+fn body(status: StatusCode, message: &str, path: &str) -> String {
+    let code = i32::from(status);
+    if is_native(path) {
+        let fault = match status {
+            StatusCode::BadRequest => "badRequest",
+            StatusCode::Unauthorized => "unauthorized",
+            StatusCode::ServiceUnavailable => "serviceUnavailable",
+            StatusCode::Forbidden | StatusCode::Empty => "forbidden",
+        };
+        return json!({fault: {"message": message, "code": code}}).to_string();
+    }
+    let ecs_code = match status {
+        StatusCode::BadRequest => "Ecs.0000",
+        StatusCode::Unauthorized => "Common.0013",
+        StatusCode::ServiceUnavailable => "Ecs.1100",
+        StatusCode::Forbidden | StatusCode::Empty => "Pdp.0001",
+    };
+    json!({"error": {"code": ecs_code, "message": message}}).to_string()
+}
+
+/// The native OpenStack routes are those of versions 2 and 2.1.
+fn is_native(path: &str) -> bool {
+    path.starts_with("/v2/") || path.starts_with("/v2.1/")
+}
+
+fn reason_name(reason: DenyReason) -> &'static str {
+    wire_reason(Some(reason)).as_str_name().trim_start_matches("DENY_REASON_")
+}
+
+/// Envoy ignores how a header is to be appended and adds it, so a name of ours must not be one of the client's:
+/// the shipped configuration removes `x-auth-*` before any filter runs.
+fn header(key: &str, value: &str) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue { key: key.to_owned(), value: value.to_owned(), raw_value: Vec::new() }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+    }
+}
+
+/// What the filters after this one and the access log get to know.
+struct Facts {
+    fields: BTreeMap<String, Value>,
+}
+
+impl Facts {
+    fn new(decision_id: &str) -> Self {
+        let mut facts = Self { fields: BTreeMap::new() };
+        facts.text("decision_id", decision_id);
+        facts
+    }
+
+    fn text(&mut self, name: &str, text: impl Into<String>) {
+        let value = Value { kind: Some(Kind::StringValue(text.into())) };
+        self.fields.insert(name.to_owned(), value);
+    }
+
+    fn list<'a>(&mut self, name: &str, texts: impl Iterator<Item = &'a str>) {
+        let values = texts.map(|text| Value { kind: Some(Kind::StringValue(text.to_owned())) }).collect();
+        let value = Value { kind: Some(Kind::ListValue(ListValue { values })) };
+        self.fields.insert(name.to_owned(), value);
+    }
+
+    fn into_struct(self) -> Struct {
+        Struct { fields: self.fields }
+    }
+}
