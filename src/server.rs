@@ -27,8 +27,8 @@ use crate::pdp::Pdp;
 use crate::store::cache::PolicyCache;
 use crate::store::directory::{DirectoryStore, FileWatch, OpenError};
 
-/// The name under which `grpc.health.v1` reports the service.
-const SERVICE: &str = "ecs.authz.v1.AuthorizationService";
+/// The names under which `grpc.health.v1` reports: the server as a whole, and each service.
+const SERVICES: [&str; 3] = ["", "ecs.authz.v1.AuthorizationService", "envoy.service.auth.v3.Authorization"];
 /// The most streams on one connection: an Envoy worker opens another connection beyond it, which spreads load.
 const MAX_CONCURRENT_STREAMS: u32 = 256;
 /// The most time from a call's headers to its answer's. A decision has less; this ends calls whose message never
@@ -183,8 +183,11 @@ impl RunningServer {
         let (http_listener, http_addr) = bind(config.http_addr).await?;
         let stop = watch::Sender::new(false);
         let health = HealthReporter::new();
-        health.set_service_status(SERVICE, ServingStatus::Serving).await;
         let ext_authz = config.config.ext_authz;
+        // The last one is served only if it is configured.
+        for service in SERVICES.into_iter().take(if ext_authz.is_some() { 3 } else { 2 }) {
+            health.set_service_status(service, ServingStatus::Serving).await;
+        }
         let grpc = serve_grpc(grpc_listener, pdp, ext_authz, &health, stopped(&stop))?;
         let http = axum::serve(http_listener, health::routes(store.clone()));
         let http = tokio::spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
@@ -206,7 +209,7 @@ impl RunningServer {
     ///
     /// If a listener failed.
     pub async fn stop(mut self, limit: Duration) -> io::Result<Drain> {
-        for service in ["", SERVICE] {
+        for service in SERVICES {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
             // Who watches has been told; the watch itself would never end.
             self.health.clear_service_status(service).await;

@@ -18,6 +18,8 @@ mod cache;
 mod cli;
 mod decisions;
 mod directory;
+mod edge;
+mod envoy;
 mod evaluators;
 mod ext_authz;
 mod grpc;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         cli::trials(),
         decisions::trials(),
         directory::trials(),
+        envoy::trials(),
         ext_authz::trials(),
         grpc::trials(),
         layout::trials(),

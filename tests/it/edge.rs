@@ -1,0 +1,281 @@
+//! A real Envoy with the shipped configuration between a raw client and an API that records what reaches it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{env, fs, thread};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::PolicyDir;
+
+/// The configuration that is shipped.
+pub(crate) const SHIPPED: &str = include_str!("../../deploy/envoy/jwt.yaml");
+/// The secret of the test's issuer.
+const SECRET: &[u8] = b"a secret of the tests, longer than a block of the hash would need it to be";
+
+/// The path of the Envoy to test with, if there is one.
+pub(crate) fn envoy() -> Option<String> {
+    env::var("ECS_AUTHZ_ENVOY").ok()
+}
+
+/// A request that reached the API.
+#[derive(Debug, Clone)]
+pub(crate) struct Reached {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reached {
+    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
+        let named = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// An answer to the client.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Zero if the connection was closed without one.
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// A running Envoy and the API behind it. Ended with the test.
+pub(crate) struct Edge {
+    envoy: Child,
+    port: u16,
+    reached: Arc<Mutex<Vec<Reached>>>,
+    _files: PolicyDir,
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        let _ended = self.envoy.kill();
+        let _reaped = self.envoy.wait();
+    }
+}
+
+impl Edge {
+    /// Starts the shipped configuration in front of these replicas.
+    pub(crate) async fn start(replicas: [u16; 2]) -> Self {
+        let reached = Arc::new(Mutex::new(Vec::new()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = listener.local_addr().unwrap().port();
+        tokio::spawn(serve_api(listener, reached.clone()));
+        let files = PolicyDir::new();
+        let key = json!({"kty": "oct", "alg": "HS256", "kid": "t", "k": base64url(SECRET)});
+        files.write("jwks.json", &json!({ "keys": [key] }).to_string());
+        let jwks = files.path().join("jwks.json");
+        files.write("envoy.yaml", &with_places(&jwks, api, replicas));
+        let (envoy, admin) = spawn(files.path());
+        let port = listener_port(&admin).await;
+        Self { envoy, port, reached, _files: files }
+    }
+
+    /// Sends bytes as they are and reads the answer until the connection closes.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
+        answer(&format!("127.0.0.1:{}", self.port), bytes).await
+    }
+
+    /// Sends a request of a user.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let mut bytes =
+            format!("{method} {target} HTTP/1.1\r\nhost: ecs.example\r\nconnection: close\r\n").into_bytes();
+        for (name, value) in headers {
+            bytes.extend(format!("{name}: {value}\r\n").bytes());
+        }
+        if !body.is_empty() {
+            bytes.extend(format!("content-length: {}\r\n", body.len()).bytes());
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(body);
+        self.raw(&bytes).await
+    }
+
+    /// The requests that reached the API and have this text in their target.
+    pub(crate) fn reached(&self, marker: &str) -> Vec<Reached> {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.iter().filter(|request| request.target.contains(marker)).cloned().collect()
+    }
+
+    pub(crate) fn reached_count(&self) -> usize {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// The shipped configuration with this test's addresses.
+pub(crate) fn with_places(jwks: &Path, api: u16, replicas: [u16; 2]) -> String {
+    let place = |text: String, shipped: &str, ours: &str| {
+        assert_eq!(text.matches(shipped).count(), 1, "{shipped} stands once in the shipped configuration");
+        text.replace(shipped, ours)
+    };
+    let port = |port: u16| format!("port_value: {port}}}");
+    let mut text = SHIPPED.to_owned();
+    for (shipped, ours) in [(9901, 0), (10000, 0), (8081, api), (50051, replicas[0]), (50052, replicas[1])] {
+        text = place(text, &port(shipped), &port(ours));
+    }
+    place(text, "/etc/envoy/jwks.json", &jwks.display().to_string())
+}
+
+/// Starts Envoy and waits until it says that it is up. Answers its admin address.
+fn spawn(folder: &Path) -> (Child, String) {
+    let admin = folder.join("admin.txt");
+    let mut child = Command::new(envoy().expect("an Envoy: else the test is ignored"))
+        .args(["--disable-hot-restart", "--concurrency", "1", "-c"])
+        .arg(folder.join("envoy.yaml"))
+        .arg("--admin-address-path")
+        .arg(&admin)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("Envoy");
+    let mut log = BufReader::new(child.stderr.take().expect("its log"));
+    let mut seen = String::new();
+    while !seen.contains("starting main dispatch loop") {
+        let read = log.read_line(&mut seen).expect("its log");
+        assert!(read > 0, "Envoy ended:\n{seen}");
+    }
+    // A full pipe would stop it.
+    thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    (child, fs::read_to_string(admin).expect("the admin address"))
+}
+
+/// The port that was bound. Listeners come up once the replicas were checked, so this asks until one is there.
+async fn listener_port(admin: &str) -> u16 {
+    let request = b"GET /listeners?format=json HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
+    loop {
+        let listeners: Value = serde_json::from_str(&answer(admin, request).await.body).unwrap_or_default();
+        let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+        let ready = answer(admin, b"GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await;
+        if let (Some(port), 200) = (address["port_value"].as_u64(), ready.status) {
+            return u16::try_from(port).expect("a port");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn answer(addr: &str, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    // Envoy may refuse before it has read everything.
+    let _refused_early = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer).await;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+    let body = if head.to_lowercase().contains("transfer-encoding: chunked") {
+        unchunked(body)
+    } else {
+        body.to_owned()
+    };
+    Answer { status, body }
+}
+
+fn unchunked(text: &str) -> String {
+    let (mut rest, mut body) = (text, String::new());
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap_or(0);
+        body.push_str(after.get(..size).unwrap_or_default());
+        rest = after.get(size + 2..).unwrap_or_default();
+    }
+    body
+}
+
+/// An API that answers 200 to everything and remembers it.
+async fn serve_api(listener: TcpListener, reached: Arc<Mutex<Vec<Reached>>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let reached = reached.clone();
+        tokio::spawn(async move {
+            let mut stream = tokio::io::BufReader::new(stream);
+            while let Some(request) = read_request(&mut stream).await {
+                reached.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+async fn read_request(stream: &mut tokio::io::BufReader<TcpStream>) -> Option<Reached> {
+    let mut first = String::new();
+    stream.read_line(&mut first).await.ok().filter(|read| *read > 0)?;
+    let mut words = first.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
+    }
+    let header =
+        |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+    let mut body = Vec::new();
+    if let Some(length) = header("content-length") {
+        body.resize(length.parse().ok()?, 0);
+        stream.read_exact(&mut body).await.ok()?;
+    } else if header("transfer-encoding").is_some() {
+        loop {
+            let mut size = String::new();
+            stream.read_line(&mut size).await.ok()?;
+            let size = usize::from_str_radix(size.trim(), 16).ok()?;
+            let mut chunk = vec![0; size + 2];
+            stream.read_exact(&mut chunk).await.ok()?;
+            if size == 0 {
+                break;
+            }
+            body.extend(&chunk[..size]);
+        }
+    }
+    Some(Reached { method, target, headers, body })
+}
+
+/// A token of the test's issuer for a user of `acme` in `prod`.
+pub(crate) fn token(user: &str, change: impl FnOnce(&mut Value)) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
+    let mut claims = json!({
+        "iss": "https://iam.example", "aud": "ecs-api", "sub": user, "exp": now + 3_600,
+        "domain": {"id": "acme"}, "project": {"id": "prod"},
+    });
+    change(&mut claims);
+    let header = base64url(br#"{"alg":"HS256","kid":"t","typ":"JWT"}"#);
+    let signed = format!("{header}.{}", base64url(claims.to_string().as_bytes()));
+    let signature = base64url(&hmac(signed.as_bytes()));
+    format!("Bearer {signed}.{signature}")
+}
+
+/// HMAC with SHA-256 (RFC 2104), for a secret longer than a block.
+fn hmac(message: &[u8]) -> Vec<u8> {
+    let mut key = [0_u8; 64];
+    key[..32].copy_from_slice(&Sha256::digest(SECRET));
+    let pad = |byte: u8| key.map(|part| part ^ byte);
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().to_vec()
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let group =
+            chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let digits = (0..=chunk.len()).map(|index| DIGITS[(group >> (18 - 6 * index)) as usize & 63]);
+        text.extend(digits.map(char::from));
+    }
+    text
+}

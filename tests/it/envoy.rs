@@ -1,0 +1,296 @@
+//! The shipped Envoy configuration on a real Envoy: what reaches the API, and under which decision.
+//!
+//! `scripts/test` installs the Envoy. Without one, these tests are reported as ignored.
+
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use ecs_authz::catalog::{Body, Catalog};
+use ecs_authz::config::Config;
+use ecs_authz::server::{RunningServer, ServerConfig};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::edge::{Edge, envoy, token, with_places};
+use crate::support::{PolicyDir, block_on, config, trial, trials};
+
+/// A test that breaks nothing in the world that it shares with others.
+type OnEdge = fn(&Edge);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let alone = trials![the_shipped_configuration_is_valid, without_the_service_nothing_is_let_through];
+    let on_edge: [(&str, OnEdge); 5] = [
+        ("every_status_row_reaches_the_api_once_or_never", every_status_row_reaches_the_api_once_or_never),
+        (
+            "no_request_reaches_the_api_under_another_operation",
+            no_request_reaches_the_api_under_another_operation,
+        ),
+        ("forged_identity_has_no_effect", forged_identity_has_no_effect),
+        ("tokens_are_verified", tokens_are_verified),
+        ("bodies_are_whole_or_refused", bodies_are_whole_or_refused),
+    ];
+    // The last test to hold the world takes it away, and its Envoy with it.
+    let world = Arc::new(OnceLock::new());
+    let on_edge = on_edge.into_iter().map(|(name, test)| {
+        let world: Arc<OnceLock<World>> = world.clone();
+        trial(format!("envoy::{name}"), move || test(&world.get_or_init(|| block_on(start())).edge))
+    });
+    let trials = alone.into_iter().chain(on_edge);
+    trials.map(|trial| trial.with_ignored_flag(envoy().is_none())).collect()
+}
+
+const GRANTS: &str = r#"
+[[grant]]
+subject = { user = "alice" }
+policy = "ECS FullAccess"
+scope = { project = "prod" }
+"#;
+/// A port on which nobody listens: the second replica is down.
+const NOBODY: u16 = 1;
+
+struct World {
+    edge: Edge,
+    _service: RunningServer,
+    _policies: PolicyDir,
+}
+
+/// The shipped configuration of the service, over policies in which alice may do everything and bob nothing.
+async fn service(policies: &PolicyDir) -> RunningServer {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/envoy/ecs-authz.toml");
+    let config = ServerConfig { config: Config::load(shipped.as_ref()).unwrap(), ..config(policies.path()) };
+    RunningServer::start(config).await.unwrap()
+}
+
+async fn start() -> World {
+    let policies = PolicyDir::acme(&[], GRANTS);
+    let service = service(&policies).await;
+    let edge = Edge::start([service.grpc_addr.port(), NOBODY]).await;
+    World { edge, _service: service, _policies: policies }
+}
+
+fn alice() -> String {
+    token("alice", |_| {})
+}
+
+fn the_shipped_configuration_is_valid() {
+    let dir = PolicyDir::new();
+    dir.write("jwks.json", r#"{"keys":[{"kty":"oct","alg":"HS256","kid":"t","k":"YQ"}]}"#);
+    dir.write("envoy.yaml", &with_places(&dir.path().join("jwks.json"), 8081, [50051, 50052]));
+    let output = Command::new(envoy().unwrap())
+        .args(["--mode", "validate", "-c"])
+        .arg(dir.path().join("envoy.yaml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn every_status_row_reaches_the_api_once_or_never(edge: &Edge) {
+    let rows: Vec<Value> = serde_json::from_str(include_str!("published/operations.json")).unwrap();
+    let rows: Vec<&Value> = rows.iter().filter(|row| row["table"] == "ecs_status_management").collect();
+    assert_eq!(rows.len(), 11);
+    block_on(async {
+        for row in rows {
+            for route in row["routes"].as_array().unwrap() {
+                let (method, template) = route.as_str().unwrap().split_once(' ').unwrap();
+                let body = &row["body"][0]["example"];
+                let body = if body.is_null() { json!({}).to_string() } else { body.to_string() };
+                let version = template.split('/').nth(1).unwrap().replace('.', "-");
+                for (user, status, count) in [("alice", 200, 1), ("bob", 403, 0)] {
+                    let marker = format!("{user}-{}-{version}", row["row"]);
+                    let target = template.replace("{project_id}", "prod").replace("{server_id}", &marker);
+                    let authorization = token(user, |_| {});
+                    let headers = [("authorization", authorization.as_str())];
+                    let answer = edge.send(method, &target, &headers, body.as_bytes()).await;
+                    assert_eq!(answer.status, status, "{user} {route}: {}", answer.body);
+                    let reached = edge.reached(&marker);
+                    assert_eq!(reached.len(), count, "{user} {route}");
+                    for request in reached {
+                        assert_eq!(request.body, body.as_bytes(), "the body arrives whole");
+                        assert_eq!(request.header("x-auth-action"), [row["actions"][0].as_str().unwrap()]);
+                        assert_eq!(request.header("x-auth-decision-id").len(), 1);
+                    }
+                    if count == 0 {
+                        let denial: Value =
+                            serde_json::from_str(&answer.body).expect("the API's error shape");
+                        assert!(denial["forbidden"]["code"] == 403 || denial["error"]["code"] == "Pdp.0001");
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Targets of `envoy.md` and of our own, each with a place for a marker that tells it in the API's memory.
+const HOSTILE: [&str; 34] = [
+    "/v2.1/prod//servers/M",
+    "//v2.1/prod/servers/M",
+    "/v2.1/prod/./servers/M",
+    "/v2.1/prod/../prod/servers/M",
+    "/v2.1/test/../prod/servers/M",
+    "/v2.1/prod/servers/M/../detail",
+    "/v2.1/prod/%2e%2e/servers/M",
+    "/v2.1/prod/..;/servers/M",
+    "/v2.1/prod/%2e%2e;/servers/M",
+    "/v2.1/prod/servers/M;x=1",
+    "/v2.1/prod/servers/M%3bx",
+    "/v2.1/prod/servers/M%2fmetadata",
+    "/v2.1/prod/servers%2fM",
+    "/v2.1/prod/servers/M%5cx",
+    "/v2.1/prod/servers/M\\x",
+    "/v2.1/prod/%73ervers/M",
+    "/v2.1/prod/servers/%4d%2d/M",
+    "/v2.1/prod/servers/M%00",
+    "/v2.1/prod/servers/M%0a",
+    "/v2.1/prod/servers/M%252e%252e",
+    "/v2.1/prod/servers/M%25%32%66",
+    "/v2.1/prod/servers/M%zz",
+    "/v2.1/prod/servers/M%c0%ae",
+    "/v2.1/prod/servers/M|x",
+    "/v2.1/prod/servers/M/",
+    "/v2.1/prod/servers/M#detail",
+    "/v2.1/prod/servers/M?_method=DELETE",
+    "/v2.1/prod/servers/M?%5fmethod=DELETE",
+    "/v2.1/prod/servers/M?x=../../detail",
+    "/V2.1/prod/servers/M",
+    "/v2%2e1/prod/servers/M",
+    "http://ecs.example/v2.1/prod/servers/M",
+    "http://ecs.example/v2.1/prod/../prod/servers/M",
+    "/v2.1/test/servers/M",
+];
+
+fn no_request_reaches_the_api_under_another_operation(edge: &Edge) {
+    let catalog = Catalog::published().unwrap();
+    block_on(async {
+        let authorization = alice();
+        let mut reached_count = 0;
+        for (index, target) in HOSTILE.into_iter().enumerate() {
+            let marker = format!("hostile-{index}-");
+            // In the query as well: it stays whatever becomes of the path.
+            let query = if target.contains('?') { '&' } else { '?' };
+            let target = target.replace('M', &marker) + &format!("{query}marker={marker}");
+            let headers = [("authorization", authorization.as_str())];
+            let answer = edge.send("GET", &target, &headers, b"").await;
+            let reached = edge.reached(&marker);
+            assert_eq!(reached.len(), usize::from(answer.status == 200), "{target}: {}", answer.status);
+            for request in reached {
+                reached_count += 1;
+                let call = catalog.resolve(&request.method, &request.target, &Body::Absent);
+                let call =
+                    call.unwrap_or_else(|error| panic!("{target} reached the API as {request:?}: {error}"));
+                let action = catalog.action_name(call.operation.actions[0]);
+                assert_eq!(request.header("x-auth-action"), [action], "{target}");
+                assert_eq!(call.project(), Some("prod"), "{target}");
+            }
+        }
+        // Those that Envoy makes canonical before it asks, and the harmless query.
+        assert!((3..20).contains(&reached_count), "{reached_count}");
+    });
+}
+
+fn forged_identity_has_no_effect(edge: &Edge) {
+    block_on(async {
+        let (bob, alice) = (token("bob", |_| {}), alice());
+        let forged = [
+            ("x-user-id", "alice"),
+            ("x-domain-id", "acme"),
+            ("x-project-id", "prod"),
+            ("x-auth-action", "forged"),
+            ("x-auth-decision-id", "forged"),
+            ("x-envoy-auth-partial-body", "false"),
+            ("x-forwarded-client-cert", "URI=spiffe://acme.example/gateway"),
+            ("x-http-method-override", "DELETE"),
+        ];
+        let headers = [&[("authorization", bob.as_str())][..], &forged].concat();
+        assert_eq!(edge.send("GET", "/v2.1/prod/servers/forged-by-bob", &headers, b"").await.status, 403);
+        assert!(edge.reached("forged-by-bob").is_empty());
+
+        let headers = [&[("authorization", alice.as_str())][..], &forged].concat();
+        assert_eq!(edge.send("GET", "/v2.1/prod/servers/forged-by-alice", &headers, b"").await.status, 200);
+        let request = edge.reached("forged-by-alice").remove(0);
+        assert_eq!(request.header("x-auth-action"), ["ecs:servers:get"]);
+        assert_ne!(request.header("x-auth-decision-id"), ["forged"]);
+        assert!(request.header("x-http-method-override").is_empty());
+        assert!(request.header("x-envoy-auth-partial-body").is_empty());
+    });
+}
+
+fn tokens_are_verified(edge: &Edge) {
+    block_on(async {
+        let good = alice();
+        let tampered = {
+            let (start, signature) = good.rsplit_once('.').unwrap();
+            format!("{start}x.{signature}")
+        };
+        let cases = [
+            ("expired", vec![token("alice", |claims| claims["exp"] = json!(1_000_000_000))], 401),
+            ("audience", vec![token("alice", |claims| claims["aud"] = json!("other"))], 403),
+            ("issuer", vec![token("alice", |claims| claims["iss"] = json!("https://other.example"))], 401),
+            ("tampered", vec![tampered], 401),
+            ("none", vec![], 401),
+            ("two", vec![good.clone(), good.clone()], 401),
+            ("number", vec![token("alice", |claims| claims["domain"]["id"] = json!(7))], 403),
+            ("good", vec![good], 200),
+        ];
+        for (name, tokens, status) in cases {
+            let headers: Vec<(&str, &str)> =
+                tokens.iter().map(|token| ("authorization", token.as_str())).collect();
+            let marker = format!("token-{name}");
+            let answer = edge.send("GET", &format!("/v2.1/prod/servers/{marker}"), &headers, b"").await;
+            assert_eq!(answer.status, status, "{name}: {}", answer.body);
+            assert_eq!(edge.reached(&marker).len(), usize::from(status == 200), "{name}");
+        }
+    });
+}
+
+fn bodies_are_whole_or_refused(edge: &Edge) {
+    block_on(async {
+        let authorization = alice();
+        let own = ("authorization", authorization.as_str());
+        let large = format!("{{\"os-start\": \"{}\"}}", "x".repeat(140_000));
+        let fits = format!("{{\"os-start\": \"{}\"}}", "x".repeat(100_000));
+        let gzip = ("content-encoding", "gzip");
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16);
+        let cases: [Case<'_>; 7] = [
+            ("fits", &[own], fits.as_bytes(), 200),
+            ("large", &[own], large.as_bytes(), 413),
+            ("gzip", &[own, gzip], b"\x1f\x8b\x08", 403),
+            ("duplicate", &[own], b"{\"os-start\":1,\"os-start\":1}", 403),
+            ("not-utf8", &[own], b"{\"os-start\":\"\xff\"}", 403),
+            ("array", &[own], b"[]", 403),
+            ("none", &[own], b"", 403),
+        ];
+        for (name, headers, body, status) in cases {
+            let marker = format!("body-{name}");
+            let target = format!("/v2.1/prod/servers/{marker}/action");
+            let answer = edge.send("POST", &target, headers, body).await;
+            assert_eq!(answer.status, status, "{name}: {}", answer.body);
+            let reached = edge.reached(&marker);
+            assert_eq!(reached.len(), usize::from(status == 200), "{name}");
+            assert!(reached.iter().all(|request| request.body == body), "{name}");
+        }
+        let chunked = format!(
+            "POST /v2.1/prod/servers/body-chunked/action HTTP/1.1\r\nhost: ecs.example\r\nconnection: close\r\n\
+             authorization: {authorization}\r\ntransfer-encoding: chunked\r\n\r\n\
+             5\r\n{{\"os-\r\nb\r\nstart\":null\r\n1\r\n}}\r\n0\r\n\r\n"
+        );
+        assert_eq!(edge.raw(chunked.as_bytes()).await.status, 200);
+        assert_eq!(edge.reached("body-chunked")[0].body, b"{\"os-start\":null}");
+    });
+}
+
+fn without_the_service_nothing_is_let_through() {
+    block_on(async {
+        let policies = PolicyDir::acme(&[], GRANTS);
+        let service = service(&policies).await;
+        let edge = Edge::start([service.grpc_addr.port(), NOBODY]).await;
+        let authorization = alice();
+        let headers = [("authorization", authorization.as_str())];
+        assert_eq!(edge.send("GET", "/v2.1/prod/servers", &headers, b"").await.status, 200);
+        service.stop(std::time::Duration::from_secs(60)).await.unwrap();
+        for _ in 0..20 {
+            let answer = edge.send("GET", "/v2.1/prod/servers", &headers, b"").await;
+            assert_eq!(answer.status, 503);
+        }
+        assert_eq!(edge.reached_count(), 1);
+    });
+}
