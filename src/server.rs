@@ -4,13 +4,14 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -37,6 +38,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an idle connection is probed, and how long the answer may take.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a stopping server says NOT_SERVING before it ends the watches of health, which would never end.
+const WATCH_GRACE: Duration = Duration::from_millis(500);
 /// Resets that a peer may cause before its connection is closed (CVE-2023-44487, RUSTSEC-2024-0003).
 const MAX_PENDING_RESETS: usize = 100;
 const MAX_LOCAL_RESETS: usize = 1_024;
@@ -211,8 +214,6 @@ impl RunningServer {
     pub async fn stop(mut self, limit: Duration) -> io::Result<Drain> {
         for service in SERVICES {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
-            // Who watches has been told; the watch itself would never end.
-            self.health.clear_service_status(service).await;
         }
         self.stop.send_replace(true);
         let (grpc, http) = (self.grpc.abort_handle(), self.http.abort_handle());
@@ -220,6 +221,20 @@ impl RunningServer {
             self.grpc.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
             self.http.await.map_err(io::Error::other)??;
             Ok(Drain::Complete)
+        };
+        let end_watches = async {
+            sleep(WATCH_GRACE).await;
+            for service in SERVICES {
+                self.health.clear_service_status(service).await;
+            }
+        };
+        let drained = async {
+            let mut drained = pin!(drained);
+            tokio::select! {
+                outcome = &mut drained => return outcome,
+                () = end_watches => {}
+            }
+            drained.await
         };
         timeout(limit, drained).await.unwrap_or_else(|_| {
             grpc.abort();

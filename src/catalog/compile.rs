@@ -1,6 +1,7 @@
 //! Compiles tables: reads each file and checks the rows against each other.
 //!
-//! What passes here is unambiguous: no request is answered by two rows. `build.rs` runs it over
+//! What passes here is unambiguous: where templates overlap, as published ones do, the route table takes the leftmost
+//! literal, and no two rows are left for one request. `build.rs` runs it over
 //! `src/catalog/tables/`, so a faulty table fails the build; the server runs it over `--table` files together
 //! with the published rows, so a clash fails the start.
 
@@ -139,7 +140,9 @@ mod tests {
     }
 
     fn row(route: &str, more: &str) -> String {
-        format!("[[operation]]\ntitle = \"x\"\nroutes = [\"{route}\"]\nactions = [\"ecs:a:b\"]\n{more}\n")
+        format!(
+            "[[operation]]\ntitle = \"x\"\nroutes = [\"{route}\"]\nactions = [\"ecs:a:b\"]\n{more}\ntenancy = \"none\"\n"
+        )
     }
 
     fn faults(rows: &str) -> Vec<String> {
@@ -181,7 +184,7 @@ mod tests {
     fn an_unsorted_row_is_refused() {
         assert_fault(
             &(row("GET /s/{id}", "") + &row("GET /s", "")),
-            "t.toml:9: expected rows sorted by first route and body key: `GET /s` belongs before t.toml:4",
+            "t.toml:10: expected rows sorted by first route and body key: `GET /s` belongs before t.toml:4",
         );
     }
 
@@ -189,7 +192,7 @@ mod tests {
     fn a_duplicate_row_is_refused() {
         assert_fault(
             &(row("GET /s", "") + &row("GET /s", "")),
-            "t.toml:9: `GET /s` is matched by the row at t.toml:4 too",
+            "t.toml:10: `GET /s` is matched by the row at t.toml:4 too",
         );
     }
 
@@ -211,7 +214,7 @@ mod tests {
     #[test]
     fn unsorted_or_repeated_routes_are_refused() {
         assert_fault(
-            "[[operation]]\ntitle = \"x\"\nactions = [\"ecs:a:b\"]\nroutes = [\n\"GET /s\",\n\"GET /s\"]",
+            "[[operation]]\ntitle = \"x\"\nactions = [\"ecs:a:b\"]\nroutes = [\n\"GET /s\",\n\"GET /s\"]\ntenancy = \"none\"",
             "t.toml:9: expected `routes` sorted and without repetition: `GET /s` stands after `GET /s`",
         );
     }
@@ -219,17 +222,17 @@ mod tests {
     #[test]
     fn two_operations_for_one_request_are_refused() {
         let same = row("GET /s/{id}", "") + &row("GET /s/{name}", "");
-        assert_fault(&same, "t.toml:9: `GET /s/{name}` is matched by the row at t.toml:4 too");
+        assert_fault(&same, "t.toml:10: `GET /s/{name}` is matched by the row at t.toml:4 too");
         let key = "body_key = \"k\"";
         let same_key = row("POST /s/{id}", key) + &row("POST /s/{name}", key);
-        assert_fault(&same_key, "t.toml:9: `POST /s/{name}` is matched by the row at t.toml:4 too");
+        assert_fault(&same_key, "t.toml:10: `POST /s/{name}` is matched by the row at t.toml:4 too");
     }
 
     #[test]
     fn a_selector_without_siblings_is_refused() {
         assert_fault(
             &(row("POST /s", "") + &row("POST /s", "body_key = \"k\"")),
-            "t.toml:9: `POST /s`: either every row of a route has a `body_key` or none: compare t.toml:4",
+            "t.toml:10: `POST /s`: either every row of a route has a `body_key` or none: compare t.toml:4",
         );
     }
 
@@ -291,7 +294,7 @@ mod tests {
             "t.toml:4: expected at least one entry in `routes`",
         );
         assert_fault(
-            "[[operation]]\ntitle = \"x\"\nroutes = [\"GET /s\"]\nactions = []",
+            "[[operation]]\ntitle = \"x\"\nroutes = [\"GET /s\"]\nactions = []\ntenancy = \"none\"",
             "t.toml:4: expected at least one entry in `actions`",
         );
         assert_fault(
@@ -302,6 +305,19 @@ mod tests {
             &row("POST /s", "body_key = \"\""),
             "t.toml:4: expected at least one entry in `body_key`",
         );
+    }
+
+    #[test]
+    fn a_route_without_a_project_is_refused_unless_the_row_says_so() {
+        let rows = row("GET /s/{tenant_id}", "");
+        assert_eq!(faults(&rows), [""; 0]);
+        assert_fault(
+            &rows.replace("tenancy = \"none\"", ""),
+            "t.toml:6: expected `{project_id}` in `GET /s/{tenant_id}`, or `tenancy = \"none\"` in the row: \
+             nothing else isolates tenants",
+        );
+        let with_project = row("GET /s/{project_id}", "").replace("tenancy = \"none\"", "");
+        assert_eq!(faults(&with_project), [""; 0]);
     }
 
     #[test]

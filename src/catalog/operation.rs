@@ -6,10 +6,8 @@ use super::ActionId;
 use super::body::{Body, Presence};
 use super::route::Segments;
 use super::row::{Route, Row, Text};
+use super::table::PROJECT;
 use super::template::{self, Segment};
-
-/// The placeholder that stands for the project whose tenant the call belongs to.
-const PROJECT: &str = "project_id";
 
 /// One operation of the API: a route, and where several share a route, a key of the body.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The route table: which route a method and a path are.
 //!
-//! One trie of path segments per method. A literal beats a placeholder, segment by segment from the left. Where a
-//! literal leads nowhere, the placeholder beside it is tried: such a path matches one template only, so it still
-//! has one reading. Building is done once; matching allocates nothing.
+//! One trie of path segments per method. A literal beats a placeholder, segment by segment from the left, which is how
+//! the API orders its own routes. Where a literal leads nowhere, the placeholder beside it is tried. Building is done
+//! once; matching allocates nothing.
 
 use std::collections::HashMap;
 

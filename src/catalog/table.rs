@@ -14,6 +14,9 @@
 //! dependencies = ["ecs:servers:get"]
 //! ```
 //!
+//! `body_key`, `aliases`, `dependencies` and `body_dependencies` are optional. A route has `{project_id}`, by which
+//! tenants are isolated; a row of an API without projects says `tenancy = "none"`.
+//!
 //! Here stand the checks of one row by itself; the checks between rows are [`super::compile`]'s.
 //! `build.rs` includes this module, so it names nothing but its siblings.
 
@@ -25,6 +28,9 @@ use toml::Spanned;
 
 use super::row::{Alias, BodyDependency, List, Origin, Route, Row, Text};
 use super::template::{self, Segment, TemplateFault};
+
+/// The placeholder that stands for the project whose tenant the call belongs to.
+pub(super) const PROJECT: &str = "project_id";
 
 /// A fault of a table file and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +59,11 @@ pub enum TableFault {
         /// What was expected.
         fault: TemplateFault,
     },
+    /// A route without the placeholder that tells the tenant, in a row that does not say that it has none.
+    #[error(
+        "expected `{{project_id}}` in `{0}`, or `tenancy = \"none\"` in the row: nothing else isolates tenants"
+    )]
+    NoProject(String),
     /// A name is not `service:type:verb`.
     #[error("expected an action `service:type:verb`, found `{0}`")]
     Action(String),
@@ -139,6 +150,19 @@ struct OperationEntry {
     dependencies: Vec<Spanned<String>>,
     #[serde(default)]
     body_dependencies: Vec<BodyDependencyEntry>,
+    #[serde(default)]
+    tenancy: Tenancy,
+}
+
+/// Whether calls belong to a project.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Tenancy {
+    /// To the one in the path.
+    #[default]
+    Project,
+    /// To none: whoever has the action may call.
+    None,
 }
 
 #[derive(Deserialize)]
@@ -182,8 +206,19 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn row(&mut self, table: String, place: &Range<usize>, entry: OperationEntry) -> Row {
-        let OperationEntry { title, routes, body_key, actions, aliases, dependencies, body_dependencies } =
-            entry;
+        let OperationEntry {
+            title,
+            routes,
+            body_key,
+            actions,
+            aliases,
+            dependencies,
+            body_dependencies,
+            tenancy,
+        } = entry;
+        if tenancy == Tenancy::Project {
+            self.projects(&routes);
+        }
         if body_key.as_deref() == Some("") {
             self.fault(place, TableFault::Empty("body_key"));
         }
@@ -201,6 +236,18 @@ impl Reader<'_> {
             dependencies: owned(dependencies),
             body_dependencies: List::Owned(body_dependencies),
             actions: owned(actions),
+        }
+    }
+
+    /// A typo in the placeholder would be a call without a tenant.
+    fn projects(&mut self, routes: &[Spanned<String>]) {
+        for route in routes {
+            let template = route.get_ref().split_once(' ').map_or("", |(_, template)| template);
+            // What is malformed is reported as that.
+            let segments = template::parse(template);
+            if segments.is_ok_and(|segments| !segments.contains(&Segment::Placeholder(PROJECT))) {
+                self.fault(&route.span(), TableFault::NoProject(route.get_ref().clone()));
+            }
         }
     }
 

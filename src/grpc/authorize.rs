@@ -24,6 +24,14 @@ const MAX_BATCH: usize = 1_000;
 /// as many half-sent ones as it has streams.
 const MAX_MESSAGE_BYTES: usize = 1_024 * 1_024;
 
+/// Whether a revision that is not there yet is waited for.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    UntilDeadline,
+    /// One request of a batch must not keep the others waiting.
+    None,
+}
+
 /// Answers authorization requests.
 #[derive(Debug)]
 pub struct Authorize {
@@ -42,9 +50,15 @@ impl Authorize {
         &self,
         message: pb::AuthorizeRequest,
         deadline: Instant,
+        patience: Patience,
     ) -> Result<pb::AuthorizeResponse, CallError> {
         let request_id = message.request_id.clone();
         let parse::Parsed { request, explain } = parse::request(message)?;
+        if let (Patience::None, Some(minimum)) = (patience, request.min_revision())
+            && self.pdp.is_behind(&request)
+        {
+            return Err(CallError::Behind { minimum });
+        }
         let Ok(decided) = timeout_at(deadline, self.pdp.decide(&request)).await else {
             return Err(match request.min_revision() {
                 Some(minimum) if self.pdp.is_behind(&request) => CallError::Behind { minimum },
@@ -66,7 +80,7 @@ impl AuthorizationService for Authorize {
         request: Request<pb::AuthorizeRequest>,
     ) -> Result<Response<pb::AuthorizeResponse>, Status> {
         let deadline = Instant::now() + deadline::budget(request.metadata());
-        let response = self.authorize_one(request.into_inner(), deadline).await?;
+        let response = self.authorize_one(request.into_inner(), deadline, Patience::UntilDeadline).await?;
         record(&response);
         Ok(Response::new(response))
     }
@@ -88,7 +102,7 @@ impl AuthorizationService for Authorize {
             // the deadline be noticed.
             yield_now().await;
             let decided = match Instant::now() {
-                now if now < deadline => self.authorize_one(message, deadline).await,
+                now if now < deadline => self.authorize_one(message, deadline, Patience::None).await,
                 _ => Err(CallError::DeadlineExceeded),
             };
             let result = match decided {

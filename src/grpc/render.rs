@@ -98,7 +98,7 @@ fn statements(evaluation: &Evaluation<'_>, explain: bool) -> Vec<pb::StatementRe
     if explain {
         evaluation.considered_statements().map(|statement| wire_statement(&statement)).collect()
     } else {
-        evaluation.deciding_statements().map(wire_statement).collect()
+        evaluation.deciding_statements().into_iter().map(wire_statement).collect()
     }
 }
 

@@ -63,12 +63,15 @@ impl Evaluation<'_> {
         dependencies.filter(|action| self.verdict(*action).denied().is_some())
     }
 
-    /// The statements that decided: the one that denies, or one for each action that had to be allowed.
-    pub fn deciding_statements(&self) -> impl Iterator<Item = &StatementRef> {
+    /// The statements that decided: the one that denies, or those that allow the required actions, each once.
+    #[must_use]
+    pub fn deciding_statements(&self) -> Vec<&StatementRef> {
         let denied = self.denied_action();
         let required = self.call.operation.actions.iter().copied();
         let deciding = required.filter(move |action| denied.is_none_or(|denied| denied == *action));
-        deciding.filter_map(|action| self.verdict(action).statement())
+        let mut statements: Vec<_> = deciding.filter_map(|action| self.verdict(action).statement()).collect();
+        statements.dedup();
+        statements
     }
 
     /// Every statement about a required action, whether it decided or not.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use equivalent::Equivalent;
 use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 
 use super::{PolicyStore, Revision, StoreError};
 use crate::policy::PolicySet;
@@ -69,7 +70,12 @@ impl PolicyCache {
     /// A cache of at most `max_bytes`, counted by what entries hold, in front of a store.
     #[must_use]
     pub fn new(store: Arc<dyn PolicyStore>, action_count: usize, max_bytes: u64) -> Self {
-        let entries = Cache::builder().max_capacity(max_bytes).weigher(weight).build();
+        let entries = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(weight)
+            // By recency alone: entries of an old revision are dead however popular they were.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
         Self { store, entries, action_count }
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn by_pdp(pdp: &Pdp, question: &Question) -> Outcome {
             let dependencies = evaluation.dependencies.iter();
             outcome.dependencies =
                 dependencies.map(|action| (name(*action), word(evaluation.verdict(*action)))).collect();
-            let mut statements = evaluation.deciding_statements();
+            let mut statements = evaluation.deciding_statements().into_iter();
             let effect = statement_effect(&outcome);
             outcome.statement = statements.next().map(|statement| {
                 assert_eq!(statement.effect, effect, "{statement:?}");

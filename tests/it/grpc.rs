@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_batch_keeps_the_order_and_gives_each_its_own_result,
         a_batch_has_limits,
         a_batch_stops_at_its_deadline_and_lets_others_have_a_turn,
+        one_of_a_batch_that_waits_for_a_revision_keeps_none_waiting,
         a_revision_that_is_awaited_arrives,
         a_revision_that_does_not_come_is_unavailable,
         enforcing_can_be_asked_for_and_not_be_undone,
@@ -303,6 +304,17 @@ fn a_batch_stops_at_its_deadline_and_lets_others_have_a_turn() {
     assert!(results.into_iter().all(is_deadline));
 }
 
+fn one_of_a_batch_that_waits_for_a_revision_keeps_none_waiting() {
+    use pb::batch_authorize_result::Result as Item;
+    let behind = pb::AuthorizeRequest { min_revision: 9, ..action_on_server("os-start") };
+    let results = block_on(batch(vec![behind, action_on_server("os-start")])).unwrap();
+    let [first, second] = results.try_into().expect("two results");
+    assert!(matches!(first.result, Some(Item::Error(error)) if error.code == i32::from(Code::Unavailable)));
+    assert!(
+        matches!(second.result, Some(Item::Response(answer)) if answer.decision() == pb::Decision::Allow)
+    );
+}
+
 fn enforcing_can_be_asked_for_and_not_be_undone() {
     // ECS CommonOperations does not grant this dependency of createImage.
     let decide = |server: &RunningServer, mode: pb::DependencyMode| {
@@ -389,6 +401,8 @@ fn health_is_served_and_ends_with_the_server() {
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
         let stopping = tokio::spawn(server.stop(PATIENCE));
         assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+        let told = health.check(check("ecs.authz.v1.AuthorizationService")).await.unwrap().into_inner();
+        assert_eq!(told.status(), ServingStatus::NotServing);
         assert!(watched.message().await.unwrap().is_none());
         drop((watched, health));
         stopping.await.unwrap().unwrap();
@@ -499,13 +513,13 @@ fn additional_tables_are_served_and_clash_loudly() {
     );
     block_on(server.stop(PATIENCE)).unwrap();
 
-    let clash = private.replace("/v9/{project_id}/things", "/v1/{p}/cloudservers/limits");
+    let clash = private.replace("/v9/{project_id}/things", "/v1/{project_id}/cloudservers/limits");
     let error = table(".clash.toml", &clash).unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, StartError::Tables(_)));
     assert!(
         message.contains(
-            ".clash.toml:3: `GET /v1/{p}/cloudservers/limits` is matched by the row at \
+            ".clash.toml:3: `GET /v1/{project_id}/cloudservers/limits` is matched by the row at \
              src/catalog/tables/tenant_quota_management.toml:"
         ),
         "{message}"
