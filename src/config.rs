@@ -28,6 +28,14 @@ pub enum ConfigError {
         #[source]
         cause: io::Error,
     },
+    /// The file is well-formed, and something in it can't be meant.
+    #[error("{}: {message}", .path.display())]
+    Meaning {
+        /// The file.
+        path: PathBuf,
+        /// What was expected.
+        message: String,
+    },
     /// The file is not what it should be.
     #[error("{}:{line}: {message}", .path.display())]
     Content {
@@ -49,11 +57,15 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text =
             fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
-        toml::from_str(&text).map_err(|error| {
+        let config: Self = toml::from_str(&text).map_err(|error| {
             let start = error.span().unwrap_or_default().start;
             let before = text.as_bytes().get(..start).unwrap_or_default();
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
             ConfigError::Content { path: path.to_owned(), line, message: error.message().to_owned() }
-        })
+        })?;
+        match config.ext_authz.as_ref().and_then(ExtAuthzConfig::fault) {
+            Some(message) => Err(ConfigError::Meaning { path: path.to_owned(), message }),
+            None => Ok(config),
+        }
     }
 }

@@ -21,7 +21,7 @@ const MAX_METHOD_BYTES: usize = 32;
 /// The most bytes of a path with its query: what common servers accept for a request line.
 const MAX_PATH_BYTES: usize = 8_192;
 /// The most bytes of body content. Nova refuses bodies above 114,688 bytes.
-const MAX_CONTENT_BYTES: usize = 131_072;
+pub const MAX_CONTENT_BYTES: usize = 131_072;
 /// The most entries of any list or map.
 const MAX_ENTRIES: usize = 256;
 /// The most violations that are told: an error travels in headers, whose size clients limit.

@@ -1,7 +1,9 @@
 //! `envoy.service.auth.v3.Authorization`: Envoy's external authorization, through the same decision point.
 //!
 //! Parse, decide, render. A denial is an answer; a fault of ours is an answer too, of the form that Envoy counts as
-//! an error. No call ends with a gRPC status: what a client can cause must not look like a fault of this service.
+//! an error. What a client can cause must not look like a fault of this service, so no check that is decoded ends with
+//! a gRPC status. One that is larger than [`MAX_MESSAGE_BYTES`] is not decoded: Envoy's `max_request_bytes` and its
+//! limit for headers together must stay below it, as they do in the shipped configuration.
 
 use std::sync::Arc;
 
@@ -32,6 +34,19 @@ const MAX_MESSAGE_BYTES: usize = 1_024 * 1_024;
 pub struct ExtAuthzConfig {
     /// The sources of identity. All that match must agree.
     pub principal: Vec<PrincipalSource>,
+}
+
+impl ExtAuthzConfig {
+    /// What is well-formed and yet can't be meant: sources that never match.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        if self.principal.is_empty() {
+            return Some(
+                "expected at least one `[[ext_authz.principal]]`: else every request is a 401".to_owned(),
+            );
+        }
+        self.principal.iter().find_map(PrincipalSource::fault)
+    }
 }
 
 /// Answers Envoy's checks.
@@ -67,12 +82,19 @@ impl ExtAuthz {
             }
         };
         match timeout_at(deadline, self.pdp.decide(&request)).await {
-            Ok(Ok(response)) => render::response(&response, self.pdp.catalog(), path, &decision_id),
+            Ok(Ok(response)) => {
+                let reason = response.decision().reason();
+                tracing::debug!(decision_id, ?reason, allow = response.decision().is_allow(), "decided");
+                render::response(&response, self.pdp.catalog(), path, &decision_id)
+            }
             Ok(Err(error)) => {
                 tracing::error!(decision_id, error = &error as &dyn std::error::Error, "no decision");
                 render::error("Authorization is not available.", path, &decision_id)
             }
-            Err(_) => render::error("Authorization took too long.", path, &decision_id),
+            Err(_) => {
+                tracing::warn!(decision_id, "no decision within the deadline");
+                render::error("Authorization took too long.", path, &decision_id)
+            }
         }
     }
 }

@@ -296,7 +296,8 @@ fn claims_of_other_types_are_denied() {
         assert_eq!((answer.outcome(), answer.http_status), ("INVALID_IDENTITY", 403));
     }
     let incomplete = Check::new("GET", "/v2.1/prod/servers").claims([domain()]).send();
-    assert_eq!((incomplete.outcome(), incomplete.http_status), ("MALFORMED_REQUEST", 400));
+    assert_eq!((incomplete.outcome(), incomplete.http_status), ("INVALID_IDENTITY", 403));
+    assert!(!incomplete.body.contains("user_id"), "{}", incomplete.body);
 }
 
 const IDENTITY: [(&str, &str); 3] =
@@ -336,6 +337,24 @@ fn sources_that_disagree_are_denied() {
     let check = || Check::alice("GET", "/v2.1/prod/servers").peer(GATEWAY);
     assert_eq!(check().raw(&IDENTITY).send().outcome(), "ALLOW", "two sources that agree");
     assert_eq!(check().raw(&mallory).send().outcome(), "IDENTITY_CONFLICT");
+    let with_groups = |value: &str| {
+        let claims = [
+            ("sub", text("alice")),
+            ("domain", object([("id", text("acme"))])),
+            ("project", object([("id", text("prod"))])),
+            (
+                "groups",
+                Value { kind: Some(Kind::ListValue(ListValue { values: vec![text("a"), text("b")] })) },
+            ),
+        ];
+        Check::new("GET", "/v2.1/prod/servers")
+            .peer(GATEWAY)
+            .claims(claims)
+            .raw(&[&IDENTITY[..], &[("x-groups", value)]].concat())
+            .send()
+    };
+    assert_eq!(with_groups("b,a,b").outcome(), "ALLOW", "order and repetition mean nothing");
+    assert_eq!(with_groups("a").outcome(), "IDENTITY_CONFLICT");
 }
 
 fn the_body_is_read_in_both_forms() {
@@ -344,6 +363,9 @@ fn the_body_is_read_in_both_forms() {
     let mut as_text = Check::action("");
     as_text.http.body = stop.into();
     assert_eq!(as_text.clone().send().fact("action"), "ecs:servers:stop");
+    let mut both_headers = Check::action(stop).raw(&[]);
+    both_headers = both_headers.joined(&[("x-http-method-override", "DELETE")]);
+    assert_eq!(both_headers.send().outcome(), "MALFORMED_REQUEST");
     as_text.http.raw_body = stop.into();
     let twice = as_text.send();
     assert_eq!((twice.outcome(), twice.http_status), ("MALFORMED_REQUEST", 400));
@@ -368,6 +390,11 @@ fn a_body_that_can_not_be_read_is_denied_only_where_it_is_needed() {
     for (check, expected) in cases {
         assert_eq!(check.send().outcome(), expected);
     }
+    let mut large = Check::alice("POST", "/v2.1/prod/os-keypairs");
+    large.http.raw_body = vec![b' '; 200_000];
+    assert_eq!(large.clone().send().outcome(), "ALLOW", "nobody asks for this body");
+    large.http.path = "/v2.1/prod/servers/1/action".into();
+    assert_eq!(large.send().outcome(), "BODY_TRUNCATED");
     for headers in [partial, gzip] {
         let mut check = Check::alice("POST", "/v2.1/prod/os-keypairs").raw(headers);
         check.http.raw_body = b"\xff\xfe".to_vec();
@@ -501,6 +528,19 @@ fn a_configuration_is_read_strictly() {
         source("source = \"headers\"\nnames = { domain_id = \"d\" }")
             .contains("missing field `trusted_peers`")
     );
+    // Well-formed, and never a match.
+    assert!(load("[ext_authz]\nprincipal = []").contains("expected at least one"));
+    let headers = |names: &str, peer: &str| {
+        source(&format!(
+            "source = \"headers\"\nnames = {{ domain_id = \"{names}\" }}\ntrusted_peers = [\"{peer}\"]"
+        ))
+    };
+    assert!(headers("X-Domain-Id", "spiffe://a/b").contains("lower case"));
+    assert!(headers("x-domain-id", "gateway").contains("expected a SPIFFE id"));
+    let key = "source = \"mtls\"\n[ext_authz.principal.principals.\"a.example\"]\ndomain_id = \"d\"";
+    assert!(source(key).contains("expected a SPIFFE id"));
+    let path = "source = \"jwt_metadata\"\npayload_key = \"p\"\nclaims = { domain_id = \".d\" }";
+    assert!(source(path).contains("expected names joined by dots"));
 }
 
 fn the_shipped_configuration_is_read() {

@@ -24,9 +24,9 @@ pub(super) enum Denial {
     /// A media type that switches the version of the API.
     #[error("a `version` parameter in a media type is refused")]
     VersionParameter,
-    /// The body came in both forms.
-    #[error("the body came twice")]
-    TwoBodies,
+    /// A part of the request came in both forms.
+    #[error("the {0} came twice, in both forms")]
+    Twice(&'static str),
     /// A field beyond its limits.
     #[error("the request is malformed: {0}")]
     Malformed(#[from] InvalidRequest),
@@ -43,7 +43,7 @@ impl Denial {
             Self::OverrideHeader(_) => "OVERRIDE_HEADER",
             // A second reading of the path.
             Self::VersionParameter => "NON_CANONICAL_PATH",
-            Self::TwoBodies | Self::Malformed(_) => "MALFORMED_REQUEST",
+            Self::Twice(_) | Self::Malformed(_) => "MALFORMED_REQUEST",
         }
     }
 }

@@ -4,8 +4,6 @@
 //! joined by commas and bytes that are not UTF-8 are replaced by `!`. So a value that must be single is refused if
 //! it could be either.
 
-use std::borrow::Cow;
-
 use super::denial::Denial;
 use crate::grpc::wire::envoy::config::core::v3::HeaderValue;
 use crate::grpc::wire::envoy::service::auth::v3::attribute_context::HttpRequest;
@@ -13,7 +11,7 @@ use crate::grpc::wire::envoy::service::auth::v3::attribute_context::HttpRequest;
 /// A request's headers. Names are lower case, as Envoy sends them.
 #[derive(Debug)]
 pub(super) struct Headers<'a> {
-    entries: Vec<(&'a str, Cow<'a, [u8]>)>,
+    entries: Vec<(&'a str, &'a [u8])>,
     form: Form,
 }
 
@@ -29,12 +27,12 @@ impl<'a> Headers<'a> {
     pub(super) fn of(http: &'a HttpRequest) -> Self {
         let Some(map) = &http.header_map else {
             let joined = http.headers.iter();
-            let entries = joined.map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_bytes())));
+            let entries = joined.map(|(name, value)| (name.as_str(), value.as_bytes()));
             return Self { entries: entries.collect(), form: Form::Joined };
         };
         let raw = map.headers.iter().map(|HeaderValue { key, value, raw_value }| {
-            let bytes = if raw_value.is_empty() { value.as_bytes() } else { raw_value };
-            (key.as_str(), Cow::Borrowed(bytes))
+            let bytes = if raw_value.is_empty() { value.as_bytes() } else { raw_value.as_slice() };
+            (key.as_str(), bytes)
         });
         Self { entries: raw.collect(), form: Form::Raw }
     }
@@ -45,7 +43,7 @@ impl<'a> Headers<'a> {
 
     /// All values of a header, each as received.
     pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().filter(move |(other, _)| *other == name).map(|(_, value)| &**value)
+        self.entries.iter().filter(move |(other, _)| *other == name).map(|(_, value)| *value)
     }
 
     /// The value of a header that may stand once.
@@ -56,15 +54,34 @@ impl<'a> Headers<'a> {
     pub(super) fn single(&self, name: &str) -> Result<Option<&str>, Denial> {
         let mut values = self.values(name);
         let Some(value) = values.next() else { return Ok(None) };
-        let text = str::from_utf8(value).ok().filter(|_| values.next().is_none());
-        let is_certain = |text: &&str| self.form == Form::Raw || !text.contains([',', '!']);
-        match text
-            .filter(is_certain)
-            .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '))
-        {
+        let text = self.plain(value).filter(|text| self.form == Form::Raw || !text.contains(','));
+        match text.filter(|_| values.next().is_none()) {
             Some(text) => Ok(Some(text)),
             None => Err(Denial::Identity(format!("the header `{name}` is not one value of plain text"))),
         }
+    }
+
+    /// The items of a header that is a list: between commas, in one header or, joined or not, in several.
+    ///
+    /// # Errors
+    ///
+    /// If a value is no plain text.
+    pub(super) fn list(&self, name: &str) -> Result<Option<Vec<String>>, Denial> {
+        let mut items = Vec::new();
+        for value in self.values(name) {
+            let text = self.plain(value);
+            let text =
+                text.ok_or_else(|| Denial::Identity(format!("the header `{name}` is not plain text")))?;
+            items.extend(text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()));
+        }
+        Ok(self.has(name).then_some(items))
+    }
+
+    /// A value as text, if it is what was sent: where Envoy replaces other bytes, a `!` may have been one.
+    fn plain<'v>(&self, value: &'v [u8]) -> Option<&'v str> {
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+        let text = str::from_utf8(value).ok().filter(|_| value.iter().all(is_plain))?;
+        (self.form == Form::Raw || !text.contains('!')).then_some(text)
     }
 }
 
@@ -111,5 +128,17 @@ mod tests {
         }
         let certain = raw(&[("x-user", b"a,b!")]);
         assert_eq!(Headers::of(&certain).single("x-user").unwrap(), Some("a,b!"));
+    }
+
+    #[test]
+    fn a_list_stands_in_one_header_or_in_several() {
+        for http in [raw(&[("x-groups", b"a, b"), ("x-groups", b"c")]), joined("x-groups", "a, b,c,")] {
+            let list = Headers::of(&http).list("x-groups").unwrap();
+            assert_eq!(list, Some(["a", "b", "c"].map(String::from).to_vec()));
+        }
+        assert_eq!(Headers::of(&raw(&[])).list("x-groups").unwrap(), None);
+        for http in [raw(&[("x-groups", b"a\0")]), raw(&[("x-groups", b"\xff")]), joined("x-groups", "a!")] {
+            assert!(Headers::of(&http).list("x-groups").is_err(), "{http:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! source is only as good as who wrote it: JWT claims that Envoy verified, headers from a peer that is named, the
 //! identity in the peer's certificate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
@@ -109,14 +109,49 @@ pub(super) fn principal(
     for source in sources {
         let Some(principal) = source.principal(attributes, headers)? else { continue };
         match &found {
-            Some(other) if *other != principal => return Err(Denial::IdentityConflict),
-            _ => found = Some(principal),
+            Some(other) if !is_same(other, &principal) => return Err(Denial::IdentityConflict),
+            Some(_) => {}
+            None => found = Some(principal),
         }
     }
     found.ok_or(Denial::Unauthenticated)
 }
 
+/// Whether two sources tell one principal. Names are for people, and order and repetition mean nothing.
+fn is_same(a: &PrincipalParts, b: &PrincipalParts) -> bool {
+    let set = |ids: &[String]| ids.iter().cloned().collect::<BTreeSet<String>>();
+    let ids =
+        |it: &PrincipalParts| [&it.domain_id, &it.user_id, &it.agency_id, &it.project_id].map(String::clone);
+    ids(a) == ids(b) && set(&a.group_ids) == set(&b.group_ids) && set(&a.role_names) == set(&b.role_names)
+}
+
 impl PrincipalSource {
+    /// What keeps the source from ever matching, though it is well-formed.
+    pub(super) fn fault(&self) -> Option<String> {
+        let is_spiffe = |id: &&String| id.starts_with("spiffe://");
+        match self {
+            Self::JwtMetadata(source) => {
+                let mut paths = source.claims.names();
+                let path = paths.find(|path| path.split('.').any(str::is_empty))?;
+                Some(format!("expected names joined by dots as a claim's path, found `{path}`"))
+            }
+            Self::Headers(source) => {
+                let mut names = source.names.names();
+                if let Some(name) = names.find(|name| name.contains(|c: char| c.is_ascii_uppercase())) {
+                    return Some(format!(
+                        "expected a header's name in lower case, as Envoy sends it, found `{name}`"
+                    ));
+                }
+                let other = source.trusted_peers.iter().find(|id| !is_spiffe(id));
+                other.map(|id| format!("expected a SPIFFE id as a trusted peer, found `{id}`"))
+            }
+            Self::Mtls(source) => {
+                let other = source.principals.keys().find(|id| !is_spiffe(id));
+                other.map(|id| format!("expected a SPIFFE id as the key of a principal, found `{id}`"))
+            }
+        }
+    }
+
     /// The principal that this source tells, if it matches.
     fn principal(
         &self,
@@ -179,6 +214,22 @@ trait Lookup {
 }
 
 impl Fields {
+    /// The names that are given.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let optional = [
+            &self.domain_name,
+            &self.user_id,
+            &self.user_name,
+            &self.agency_id,
+            &self.project_id,
+            &self.project_name,
+            &self.group_ids,
+            &self.role_names,
+            &self.mfa_present,
+        ];
+        std::iter::once(&self.domain_id).chain(optional.into_iter().flatten())
+    }
+
     fn read(&self, from: &dyn Lookup) -> Result<PrincipalParts, Denial> {
         let text = |name: &Option<String>| -> Result<String, Denial> {
             let found = name.as_deref().map(|name| from.text(name)).transpose()?;
@@ -209,11 +260,15 @@ struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// The claim at a path of names joined by dots.
+    /// The claim at a path: a claim of this very name, such as `https://iam.example/domain`, else names joined by
+    /// dots.
     fn find(&self, path: &str) -> Option<&'a Kind> {
-        let (folders, name) = path.rsplit_once('.').map_or(("", path), |(folders, name)| (folders, name));
         let mut current = self.payload;
-        for folder in folders.split('.').filter(|folder| !folder.is_empty()) {
+        if let Some(value) = current.fields.get(path) {
+            return value.kind.as_ref();
+        }
+        let (folders, name) = path.rsplit_once('.')?;
+        for folder in folders.split('.') {
             let Kind::StructValue(inner) = current.fields.get(folder)?.kind.as_ref()? else { return None };
             current = inner;
         }
@@ -264,16 +319,8 @@ impl Lookup for Headers<'_> {
         Ok(self.single(name)?.map(ToOwned::to_owned))
     }
 
-    /// Items are separated by commas, so a list may stand in one header or, joined or not, in several.
     fn list(&self, name: &str) -> Result<Option<Vec<String>>, Denial> {
-        let mut items = Vec::new();
-        for value in self.values(name) {
-            let text = str::from_utf8(value).ok().filter(|text| text.is_ascii() && !text.contains('!'));
-            let text =
-                text.ok_or_else(|| Denial::Identity(format!("the header `{name}` is not plain text")))?;
-            items.extend(text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()));
-        }
-        Ok(self.has(name).then_some(items))
+        Headers::list(self, name)
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>, Denial> {

@@ -11,7 +11,7 @@ use crate::decision::DependencyMode;
 use crate::grpc::wire::envoy::config::core::v3::address::Address;
 use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
 use crate::grpc::wire::envoy::service::auth::v3::attribute_context::HttpRequest;
-use crate::request::{Context, Request, RequestParts};
+use crate::request::{Context, InvalidRequest, MAX_CONTENT_BYTES, Request, RequestParts};
 
 /// Headers by which some servers replace the method or the path.
 const OVERRIDE_HEADERS: [&str; 5] =
@@ -23,6 +23,9 @@ const DEPENDENCY_MODE: &str = "dependency_mode";
 pub(super) fn request(config: &ExtAuthzConfig, attributes: &AttributeContext) -> Result<Request, Denial> {
     let empty = HttpRequest::default();
     let http = attributes.request.as_ref().and_then(|request| request.http.as_ref()).unwrap_or(&empty);
+    if http.header_map.is_some() && !http.headers.is_empty() {
+        return Err(Denial::Twice("headers"));
+    }
     let headers = Headers::of(http);
     refuse(http, &headers)?;
     let principal = identity::principal(&config.principal, attributes, &headers)?;
@@ -34,8 +37,19 @@ pub(super) fn request(config: &ExtAuthzConfig, attributes: &AttributeContext) ->
         context: Context { source_ip: source_ip(attributes), attributes: BTreeMap::new() },
         dependency_mode: dependency_mode(attributes),
         min_revision: 0,
-    })?;
-    Ok(request)
+    });
+    request.map_err(malformed)
+}
+
+/// A principal that is not one is the identity's fault, not the request's. The wire's names of its fields mean nothing
+/// to the client.
+fn malformed(invalid: InvalidRequest) -> Denial {
+    let mut fields = invalid.violations.iter().map(|violation| &violation.field);
+    if fields.any(|field| field.starts_with("principal.")) {
+        Denial::Identity("the identity is not complete".to_owned())
+    } else {
+        Denial::Malformed(invalid)
+    }
 }
 
 /// What is refused whoever asks.
@@ -47,32 +61,42 @@ fn refuse(http: &HttpRequest, headers: &Headers<'_>) -> Result<(), Denial> {
     if let Some(name) = OVERRIDE_HEADERS.into_iter().find(|name| headers.has(name)) {
         return Err(Denial::OverrideHeader(name));
     }
-    let media_types = headers.values("content-type").chain(headers.values("accept"));
-    if media_types.into_iter().any(has_version_parameter) {
+    if ["content-type", "accept"].into_iter().any(|name| may_switch_version(&joined(headers, name))) {
         return Err(Denial::VersionParameter);
     }
     Ok(())
 }
 
-/// Whether a media type has a `version` parameter, by which Nova chooses another API for the same path.
-fn has_version_parameter(value: &[u8]) -> bool {
-    let text = value.to_ascii_lowercase();
-    text.split(|byte| b";,".contains(byte)).skip(1).any(|parameter| {
-        let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
-        name.trim_ascii() == b"version"
-    })
+/// All values of a header in one, as a server that joins them reads it.
+fn joined(headers: &Headers<'_>, name: &str) -> Vec<u8> {
+    headers.values(name).collect::<Vec<_>>().join(&b',')
+}
+
+/// Whether some parser may find a `version` parameter in a list of media types, by which Nova chooses another API for
+/// the same path. Parsers differ in quotes, escapes and white space, so the word itself is refused wherever a
+/// parameter can stand, and so is what hides it.
+fn may_switch_version(media_types: &[u8]) -> bool {
+    let is_hidden = media_types.contains(&b'\\') || !media_types.is_ascii();
+    let parameters = media_types.iter().position(|byte| b";,".contains(byte));
+    let parameters = parameters.and_then(|start| media_types.get(start..)).unwrap_or_default();
+    let word = b"version";
+    is_hidden || parameters.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// The body, in whichever form it came.
 fn body(http: &HttpRequest, headers: &Headers<'_>) -> Result<Body, Denial> {
     if !http.body.is_empty() && !http.raw_body.is_empty() {
-        return Err(Denial::TwoBodies);
+        return Err(Denial::Twice("body"));
     }
     let is_identity = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"identity");
     if !headers.values("content-encoding").all(is_identity) {
         return Ok(Body::Encoded);
     }
     let bytes = if http.raw_body.is_empty() { http.body.as_bytes() } else { &http.raw_body };
+    if bytes.len() > MAX_CONTENT_BYTES {
+        // Too large to be read, which matters only where somebody needs it.
+        return Ok(Body::Content { bytes: Vec::new(), truncated: true });
+    }
     // Envoy's own word: a copy from the client never reaches us.
     let truncated = headers.values("x-envoy-auth-partial-body").any(|value| value != b"false");
     if bytes.is_empty() && !truncated {
@@ -102,17 +126,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_parameter_is_found_wherever_it_stands() {
-        for value in [
-            "application/json;version=2.1",
-            "application/json; Version=\"2.1/x\"",
-            "text/html, application/json ;q=1; version = 2",
-        ] {
-            assert!(has_version_parameter(value.as_bytes()), "{value}");
+    fn a_version_parameter_is_found_wherever_it_may_stand() {
+        let refused: [&[u8]; 9] = [
+            b"application/json;version=2.1",
+            b"application/json; Version=\"2.1/x\"",
+            b"text/html, application/json ;q=1; version = 2",
+            b"application/json;\"version\"=2.1",
+            b"application/json;\xa0version=2.1",
+            b"application/json;\x0bversion=2.1",
+            b"application/json;v\\ersion=2.1",
+            b"application/json,version=2.1",
+            b"\xe9/json",
+        ];
+        for value in refused {
+            assert!(may_switch_version(value), "{}", value.escape_ascii());
         }
-        for value in ["application/json", "application/json; charset=utf-8", "version/json", "a/b;versions=1"]
-        {
-            assert!(!has_version_parameter(value.as_bytes()), "{value}");
+        let harmless: [&[u8]; 4] =
+            [b"", b"application/json", b"application/json; charset=utf-8", b"version/json"];
+        for value in harmless {
+            assert!(!may_switch_version(value), "{}", value.escape_ascii());
         }
     }
 }

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::denial::Denial;
 use crate::catalog::Catalog;
-use crate::decision::DenyReason;
+use crate::decision::{Decision, DenyReason, Permit};
 use crate::grpc::render::wire_reason;
 use crate::grpc::wire::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use crate::grpc::wire::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
@@ -43,9 +43,9 @@ pub(super) fn response(
     if let Some(action) = action {
         facts.text("action", action);
     }
-    match response.decision().reason() {
-        None => allow(facts, action.unwrap_or_default(), decision_id),
-        Some(reason) => {
+    match response.decision() {
+        Decision::Allow(permit) => allow(permit, facts, action.unwrap_or_default(), decision_id),
+        Decision::Deny(reason) => {
             let message = policy_message(reason, action, path);
             deny(facts, StatusCode::Forbidden, reason_name(reason), &message, path, decision_id)
         }
@@ -56,7 +56,7 @@ pub(super) fn response(
 pub(super) fn denial(denial: &Denial, path: &str, decision_id: &str) -> CheckResponse {
     let status = match denial {
         Denial::Unauthenticated => StatusCode::Unauthorized,
-        Denial::Malformed(_) | Denial::TwoBodies => StatusCode::BadRequest,
+        Denial::Malformed(_) | Denial::Twice(_) => StatusCode::BadRequest,
         _ => StatusCode::Forbidden,
     };
     deny(Facts::new(decision_id), status, denial.reason(), &denial.to_string(), path, decision_id)
@@ -73,7 +73,7 @@ pub(super) fn error(message: &str, path: &str, decision_id: &str) -> CheckRespon
     }
 }
 
-fn allow(facts: Facts, action: &str, decision_id: &str) -> CheckResponse {
+fn allow(_: Permit, facts: Facts, action: &str, decision_id: &str) -> CheckResponse {
     let headers = vec![header("x-auth-decision-id", decision_id), header("x-auth-action", action)];
     CheckResponse {
         status: Some(Status { code: Code::Ok.into(), message: String::new() }),
@@ -160,8 +160,8 @@ fn reason_name(reason: DenyReason) -> &'static str {
     wire_reason(Some(reason)).as_str_name().trim_start_matches("DENY_REASON_")
 }
 
-/// Envoy ignores how a header is to be appended and adds it, so a name of ours must not be one of the client's:
-/// the shipped configuration removes `x-auth-*` before any filter runs.
+/// On requests, Envoy replaces a header that is there, whatever is said of appending. The client's own copies are
+/// removed before any filter runs, by the shipped configuration.
 fn header(key: &str, value: &str) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(HeaderValue { key: key.to_owned(), value: value.to_owned(), raw_value: Vec::new() }),
