@@ -9,7 +9,7 @@
 //! reported. [`DirectoryStore::watch`] follows changes. A domain's revision grows whenever its files change, for as
 //! long as the process lives.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +63,15 @@ struct Versioned {
     domain: Arc<Domain>,
 }
 
+/// What a load came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The files say what they said before.
+    None,
+    /// Some domain has a new revision.
+    Loaded,
+}
+
 /// Why a directory store can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -97,17 +106,17 @@ impl DirectoryStore {
             last_seen: Mutex::new(None),
         };
         match store.reload() {
-            Ok(()) => Ok(store),
+            Ok(Change::None | Change::Loaded) => Ok(store),
             Err(faults) => Err(OpenError::Faults { root: store.root, faults }),
         }
     }
 
-    /// Loads the directory again. Blocks on file I/O.
+    /// Loads the directory again, and tells whether anything changed. Blocks on file I/O.
     ///
     /// # Errors
     ///
     /// Every fault of the directory. The last good state stays, and [`PolicyStore::health`] shows the faults.
-    pub fn reload(&self) -> Result<(), Faults> {
+    pub fn reload(&self) -> Result<Change, Faults> {
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Until it is known what was read, it is worth another try.
         *last_seen = None;
@@ -118,14 +127,18 @@ impl DirectoryStore {
             self.degrade(faults.lines(MAX_SHOWN).join("\n"));
             return Err(faults);
         }
+        self.health.store(Arc::new(StoreHealth::Current));
+        let current = self.current.load();
+        let next = current.next(reading.domains);
+        if next.revisions() == current.revisions() {
+            return Ok(Change::None);
+        }
+        self.current.store(Arc::new(next));
+        self.changed.send_replace(());
         for warning in Faults(reading.warnings).lines(MAX_SHOWN) {
             tracing::warn!(warning, "a policy may not mean what its author meant");
         }
-        let next = self.current.load().next(reading.domains);
-        self.current.store(Arc::new(next));
-        self.health.store(Arc::new(StoreHealth::Current));
-        self.changed.send_replace(());
-        Ok(())
+        Ok(Change::Loaded)
     }
 
     fn degrade(&self, why: impl fmt::Display) {
@@ -213,6 +226,10 @@ impl PolicyStore for DirectoryStore {
 }
 
 impl Snapshot {
+    fn revisions(&self) -> BTreeMap<&str, Revision> {
+        self.domains.iter().map(|(id, versioned)| (id.as_str(), versioned.revision)).collect()
+    }
+
     /// The snapshot that follows this one: domains that did not change keep their revision.
     fn next(&self, domains: HashMap<String, Domain>) -> Self {
         let mut next = self.domains.clone();

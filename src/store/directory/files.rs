@@ -5,12 +5,16 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fault::Fault;
 use crate::policy;
 
 /// The most bytes of a `grants.toml`: some hundred thousand grants.
 const MAX_GRANTS_BYTES: usize = 16 * 1_024 * 1_024;
+
+/// The coarsest grain of time stamps that common file systems have.
+const GRAIN_SECONDS: i64 = 2;
 
 /// Every file of the directory with what tells one state of it from another. Ordered by path.
 pub(super) type Listing = BTreeMap<PathBuf, Stamp>;
@@ -67,6 +71,14 @@ impl Kind {
 /// The folder that stands at a path now.
 pub(super) fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|metadata| Stamp::of(&metadata).identity)
+}
+
+/// Whether every change is long enough ago to be seen in the stamps. Time stamps have grains: what is written again
+/// within one of them looks the same.
+pub(super) fn is_settled(listing: &Listing) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let newest = listing.values().map(|stamp| stamp.changed.0).max().unwrap_or(0);
+    newest.saturating_add(GRAIN_SECONDS) < i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 /// The fault of files that are never the same twice.

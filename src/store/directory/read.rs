@@ -85,8 +85,12 @@ pub(super) fn read(root: &Path, catalog: &Catalog, system: &Policies) -> (Option
     for _ in 0..MAX_ATTEMPTS {
         let reading = Reader { root, catalog, system, reading: Reading::default() }.read(&before);
         match files::list(root) {
-            // What could not be read this time may be the next time, so there is no state to keep to.
-            Ok(after) if after == before => return (Some(before).filter(|_| !reading.is_partial), reading),
+            Ok(after) if after == before => {
+                // What could not be read this time may be the next time, and what was just written may be written
+                // again unseen: there is no state to keep to.
+                let is_final = !reading.is_partial && files::is_settled(&before);
+                return (is_final.then_some(before), reading);
+            }
             Ok(after) => before = after,
             Err(fault) => return (None, Reading { faults: vec![fault], ..Default::default() }),
         }

@@ -15,7 +15,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::files::{self, Identity};
-use super::{DirectoryStore, Faults};
+use super::{Change, DirectoryStore, Faults};
 
 /// How long the files must be unchanged before they are loaded.
 const QUIET: Duration = Duration::from_millis(500);
@@ -127,12 +127,17 @@ impl Follower {
     }
 
     /// Logs a change once, and the same faults once.
-    fn log(&mut self, outcome: Result<(), Faults>) {
-        let Err(faults) = outcome else {
-            self.last_faults = None;
-            let (root, domains) = (self.store.root().display(), self.store.domain_count());
-            tracing::info!(directory = %root, domains, "policies loaded");
-            return;
+    fn log(&mut self, outcome: Result<Change, Faults>) {
+        let faults = match outcome {
+            Err(faults) => faults,
+            Ok(change) => {
+                let is_mended = self.last_faults.take().is_some();
+                if change == Change::Loaded || is_mended {
+                    let (root, domains) = (self.store.root().display(), self.store.domain_count());
+                    tracing::info!(directory = %root, domains, "policies loaded");
+                }
+                return;
+            }
         };
         if self.last_faults.as_ref() != Some(&faults) {
             for fault in faults.lines(MAX_LOGGED) {
