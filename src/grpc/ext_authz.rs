@@ -2,7 +2,7 @@
 //!
 //! Parse, decide, render. A denial is an answer; a fault of ours is an answer too, of the form that Envoy counts as
 //! an error. What a client can cause must not look like a fault of this service, so no check that is decoded ends with
-//! a gRPC status. One that is larger than [`MAX_MESSAGE_BYTES`] is not decoded: Envoy's `max_request_bytes` and its
+//! a gRPC status. One that is larger than a mebibyte is not decoded: Envoy's `max_request_bytes` and its
 //! limit for headers together must stay below it, as they do in the shipped configuration.
 
 use std::sync::Arc;
