@@ -128,6 +128,11 @@ pub(crate) fn with_places(jwks: &Path, api: u16, replicas: [u16; 2]) -> String {
     for (shipped, ours) in [(9901, 0), (10000, 0), (8081, api), (50051, replicas[0]), (50052, replicas[1])] {
         text = place(text, &port(shipped), &port(ours));
     }
+    // A busy machine must not turn a decision into a timeout.
+    for (shipped, ours) in [("timeout: 0.25s", "timeout: 30s"), ("max_interval: 0.12s", "max_interval: 15s")]
+    {
+        text = place(text, shipped, ours);
+    }
     place(text, "/etc/envoy/jwks.json", &jwks.display().to_string())
 }
 
@@ -157,7 +162,7 @@ fn spawn(folder: &Path) -> (Child, String) {
 /// The port that was bound. Listeners come up once the replicas were checked, so this asks until one is there.
 async fn listener_port(admin: &str) -> u16 {
     let request = b"GET /listeners?format=json HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
-    loop {
+    for _ in 0..6_000 {
         let listeners: Value = serde_json::from_str(&answer(admin, request).await.body).unwrap_or_default();
         let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
         let ready = answer(admin, b"GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await;
@@ -166,6 +171,7 @@ async fn listener_port(admin: &str) -> u16 {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    panic!("Envoy opened no listener within a minute");
 }
 
 async fn answer(addr: &str, bytes: &[u8]) -> Answer {

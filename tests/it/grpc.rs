@@ -274,7 +274,10 @@ fn a_revision_that_is_awaited_arrives() {
         let mut client = client(&server).await;
         dir.write("acme/policies/no-deletion.json", &NO_DELETION.replace("ecs:*:stop", "ecs:*:lock"));
         let request = pb::AuthorizeRequest { min_revision: 2, ..action_on_server("os-stop") };
-        let response = client.authorize(request).await.unwrap().into_inner();
+        let waiting = tokio::spawn(async move { client.authorize(request).await });
+        // The watch would do it too, in its own time.
+        server.store.reload().unwrap();
+        let response = waiting.await.unwrap().unwrap().into_inner();
         assert_eq!((response.decision(), response.revision), (pb::Decision::Allow, 2));
         server.stop(PATIENCE).await.unwrap();
     });
