@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Call, Catalog, ResolveError};
+use crate::catalog::{ActionId, Call, Catalog, ResolveError};
 use crate::decision::{Decision, DenyReason, DependencyMode};
 use crate::policy::{Evaluation, evaluate};
 use crate::request::Request;
@@ -56,6 +56,16 @@ impl Response<'_> {
             Self::Unresolved(_) => None,
             Self::ForeignProject(call) => Some(call),
             Self::Evaluated { evaluation, .. } => Some(&evaluation.call),
+        }
+    }
+
+    /// The action that decided, or the one that the operation is about where no policy was asked.
+    #[must_use]
+    pub fn action(&self) -> Option<ActionId> {
+        match self {
+            Self::Unresolved(_) => None,
+            Self::ForeignProject(call) => call.operation.actions.first().copied(),
+            Self::Evaluated { evaluation, .. } => evaluation.action(),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{CommandError, DENY, DependencyModeArg, SUCCESS, TableArgs};
 use crate::catalog::{Body, BodySummary};
 use crate::grpc::pb;
-use crate::grpc::render::{self, Rendering};
+use crate::grpc::render::{self, Rendering, reason_name};
 use crate::request::{Context, ENTERPRISE_PROJECT, PrincipalParts, Request, RequestParts};
 use crate::server::{StartError, compose_pdp, load_catalog};
 use crate::store::directory::DirectoryStore;
@@ -141,10 +141,6 @@ fn print_text(response: &pb::AuthorizeResponse, out: &mut dyn Write) -> Result<(
         writeln!(out, "dependency  {}  {decision}", dependency.action)?;
     }
     Ok(())
-}
-
-fn reason_name(reason: pb::DenyReason) -> &'static str {
-    reason.as_str_name().trim_start_matches("DENY_REASON_")
 }
 
 /// The canonical JSON of the message, as grpcurl prints it: absent where the value is the default.

@@ -27,15 +27,11 @@ pub fn response(response: &Response<'_>, catalog: &Catalog, rendering: Rendering
         Response::Evaluated { evaluation, revision } => (Some(evaluation), revision.0),
         Response::Unresolved(_) | Response::ForeignProject(_) => (None, 0),
     };
-    let action = match evaluation {
-        Some(evaluation) => evaluation.action(),
-        None => operation.and_then(|operation| operation.actions.first().copied()),
-    };
     pb::AuthorizeResponse {
         decision: wire_decision(decision).into(),
         reason: wire_reason(decision.reason()).into(),
         message: message(response, catalog).unwrap_or_default(),
-        action: action.map(|action| catalog.action_name(action).to_owned()).unwrap_or_default(),
+        action: response.action().map(|action| catalog.action_name(action).to_owned()).unwrap_or_default(),
         operation: operation.map(|operation| wire_operation(operation, catalog)),
         resource: String::new(),
         dependencies: evaluation.map(|it| dependencies(it, catalog)).unwrap_or_default(),
@@ -134,6 +130,12 @@ fn wire_decision(decision: Decision) -> pb::Decision {
         Decision::Allow(_) => pb::Decision::Allow,
         Decision::Deny(_) => pb::Decision::Deny,
     }
+}
+
+/// A reason's name for people and metadata: the wire's without its prefix.
+#[must_use]
+pub fn reason_name(reason: pb::DenyReason) -> &'static str {
+    reason.as_str_name().trim_start_matches("DENY_REASON_")
 }
 
 /// A reason on the wire.

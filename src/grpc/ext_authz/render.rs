@@ -13,7 +13,7 @@ use tonic::Code;
 use super::denial::Denial;
 use crate::catalog::Catalog;
 use crate::decision::{Decision, DenyReason, Permit};
-use crate::grpc::render::wire_reason;
+use crate::grpc::render::{reason_name, wire_reason};
 use crate::grpc::wire::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use crate::grpc::wire::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use crate::grpc::wire::envoy::service::auth::v3::check_response::HttpResponse;
@@ -35,11 +35,7 @@ pub(super) fn response(
         facts.list("missing_dependencies", missing);
         facts.text("revision", revision.to_string());
     }
-    let action = match response {
-        Response::Evaluated { evaluation, .. } => evaluation.action(),
-        other => other.call().and_then(|call| call.operation.actions.first().copied()),
-    };
-    let action = action.map(|action| catalog.action_name(action));
+    let action = response.action().map(|action| catalog.action_name(action));
     if let Some(action) = action {
         facts.text("action", action);
     }
@@ -47,7 +43,7 @@ pub(super) fn response(
         Decision::Allow(permit) => allow(permit, facts, action.unwrap_or_default(), decision_id),
         Decision::Deny(reason) => {
             let message = policy_message(reason, action, path);
-            deny(facts, StatusCode::Forbidden, reason_name(reason), &message, path, decision_id)
+            deny(facts, StatusCode::Forbidden, name(reason), &message, path, decision_id)
         }
     }
 }
@@ -126,7 +122,7 @@ fn policy_message(reason: DenyReason, action: Option<&str>, path: &str) -> Strin
         (DenyReason::ProjectMismatch, _) => {
             "The project ID in the URL is different from that in the token.".to_owned()
         }
-        (reason, _) => format!("The request is refused: {}.", reason_name(reason)),
+        (reason, _) => format!("The request is refused: {}.", name(reason)),
     }
 }
 
@@ -156,8 +152,8 @@ fn is_native(path: &str) -> bool {
     path.starts_with("/v2/") || path.starts_with("/v2.1/")
 }
 
-fn reason_name(reason: DenyReason) -> &'static str {
-    wire_reason(Some(reason)).as_str_name().trim_start_matches("DENY_REASON_")
+fn name(reason: DenyReason) -> &'static str {
+    reason_name(wire_reason(Some(reason)))
 }
 
 /// On requests, Envoy replaces a header that is there, whatever is said of appending. The client's own copies are

@@ -15,7 +15,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::files::{self, Identity};
-use super::{Change, DirectoryStore, Faults};
+use super::{Change, DirectoryStore, Faults, MAX_SHOWN};
 
 /// How long the files must be unchanged before they are loaded.
 const QUIET: Duration = Duration::from_millis(500);
@@ -23,8 +23,6 @@ const QUIET: Duration = Duration::from_millis(500);
 const RESCAN: Duration = Duration::from_secs(2);
 /// How long the files may go on changing before that is a fault.
 const RESTLESS: Duration = Duration::from_secs(10);
-/// The most faults that are logged at once.
-const MAX_LOGGED: usize = 100;
 
 /// Loads the directory whenever its files change, for as long as this lives.
 #[derive(Debug)]
@@ -140,7 +138,7 @@ impl Follower {
             }
         };
         if self.last_faults.as_ref() != Some(&faults) {
-            for fault in faults.lines(MAX_LOGGED) {
+            for fault in faults.lines(MAX_SHOWN) {
                 tracing::error!(fault, "policies not loaded, the last good ones stay");
             }
         }
