@@ -64,8 +64,13 @@ impl Drop for Edge {
 }
 
 impl Edge {
-    /// Starts the shipped configuration in front of these replicas.
+    /// Starts the shipped configuration in front of these replicas, with time for a busy machine.
     pub(crate) async fn start(replicas: [u16; 2]) -> Self {
+        Self::start_edited(replicas, &PATIENT).await
+    }
+
+    /// Starts the shipped configuration with edits: a text that stands in it once, and what stands there instead.
+    pub(crate) async fn start_edited(replicas: [u16; 2], edits: &[(&str, &str)]) -> Self {
         let reached = Arc::new(Mutex::new(Vec::new()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = listener.local_addr().unwrap().port();
@@ -74,7 +79,7 @@ impl Edge {
         let key = json!({"kty": "oct", "alg": "HS256", "kid": "t", "k": base64url(SECRET)});
         files.write("jwks.json", &json!({ "keys": [key] }).to_string());
         let jwks = files.path().join("jwks.json");
-        files.write("envoy.yaml", &with_places(&jwks, api, replicas));
+        files.write("envoy.yaml", &with_places(edits, &jwks, api, replicas));
         let (envoy, admin) = spawn(files.path());
         let port = listener_port(&admin).await;
         Self { envoy, port, reached, _files: files }
@@ -117,8 +122,12 @@ impl Edge {
     }
 }
 
-/// The shipped configuration with this test's addresses.
-pub(crate) fn with_places(jwks: &Path, api: u16, replicas: [u16; 2]) -> String {
+/// Edits by which a busy machine does not turn a decision into a timeout.
+pub(crate) const PATIENT: [(&str, &str); 2] =
+    [("timeout: 0.25s", "timeout: 30s"), ("max_interval: 0.12s", "max_interval: 15s")];
+
+/// The shipped configuration with these edits and this test's addresses.
+pub(crate) fn with_places(edits: &[(&str, &str)], jwks: &Path, api: u16, replicas: [u16; 2]) -> String {
     let place = |text: String, shipped: &str, ours: &str| {
         assert_eq!(text.matches(shipped).count(), 1, "{shipped} stands once in the shipped configuration");
         text.replace(shipped, ours)
@@ -128,9 +137,7 @@ pub(crate) fn with_places(jwks: &Path, api: u16, replicas: [u16; 2]) -> String {
     for (shipped, ours) in [(9901, 0), (10000, 0), (8081, api), (50051, replicas[0]), (50052, replicas[1])] {
         text = place(text, &port(shipped), &port(ours));
     }
-    // A busy machine must not turn a decision into a timeout.
-    for (shipped, ours) in [("timeout: 0.25s", "timeout: 30s"), ("max_interval: 0.12s", "max_interval: 15s")]
-    {
+    for (shipped, ours) in edits {
         text = place(text, shipped, ours);
     }
     place(text, "/etc/envoy/jwks.json", &jwks.display().to_string())

@@ -11,7 +11,7 @@ use ecs_authz::server::{RunningServer, ServerConfig};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::edge::{Edge, envoy, token, with_places};
+use crate::edge::{Edge, PATIENT, envoy, token, with_places};
 use crate::support::{PolicyDir, block_on, config, trial, trials};
 
 /// A test that breaks nothing in the world that it shares with others.
@@ -39,14 +39,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.map(|trial| trial.with_ignored_flag(envoy().is_none())).collect()
 }
 
-const GRANTS: &str = r#"
+pub(crate) const GRANTS: &str = r#"
 [[grant]]
 subject = { user = "alice" }
 policy = "ECS FullAccess"
 scope = { project = "prod" }
 "#;
 /// A port on which nobody listens: the second replica is down.
-const NOBODY: u16 = 1;
+pub(crate) const NOBODY: u16 = 1;
 
 struct World {
     edge: Edge,
@@ -55,7 +55,7 @@ struct World {
 }
 
 /// The shipped configuration of the service, over policies in which alice may do everything and bob nothing.
-async fn service(policies: &PolicyDir) -> RunningServer {
+pub(crate) async fn service(policies: &PolicyDir) -> RunningServer {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/envoy/ecs-authz.toml");
     let config = ServerConfig { config: Config::load(shipped.as_ref()).unwrap(), ..config(policies.path()) };
     RunningServer::start(config).await.unwrap()
@@ -68,14 +68,14 @@ async fn start() -> World {
     World { edge, _service: service, _policies: policies }
 }
 
-fn alice() -> String {
+pub(crate) fn alice() -> String {
     token("alice", |_| {})
 }
 
 fn the_shipped_configuration_is_valid() {
     let dir = PolicyDir::new();
     dir.write("jwks.json", r#"{"keys":[{"kty":"oct","alg":"HS256","kid":"t","k":"YQ"}]}"#);
-    dir.write("envoy.yaml", &with_places(&dir.path().join("jwks.json"), 8081, [50051, 50052]));
+    dir.write("envoy.yaml", &with_places(&PATIENT, &dir.path().join("jwks.json"), 8081, [50051, 50052]));
     let output = Command::new(envoy().unwrap())
         .args(["--mode", "validate", "-c"])
         .arg(dir.path().join("envoy.yaml"))
