@@ -16,6 +16,7 @@ use crate::server::StartError;
 
 mod actions;
 mod check;
+mod envoy_config;
 mod serve;
 mod validate;
 
@@ -44,6 +45,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// List the operations of the action table
     Actions(actions::ActionsArgs),
+    /// Print a hardened configuration for Envoy, with the routes that the action table needs
+    EnvoyConfig(envoy_config::EnvoyConfigArgs),
 }
 
 /// Additional tables, which most commands take.
@@ -106,6 +109,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
         Command::Actions(args) => actions::run(&args, &mut out),
+        Command::EnvoyConfig(args) => envoy_config::run(args, &mut out),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -49,7 +49,8 @@
 //! | [`health`] | store |
 //! | [`config`] | grpc |
 //! | [`server`] | catalog, config, decision, grpc, health, pdp, store |
-//! | [`cli`] | catalog, config, decision, grpc, pdp, request, server, store, telemetry |
+//! | [`cli`] | catalog, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
+//! | [`envoy`] | catalog, request |
 //! | [`telemetry`] | nothing of ours |
 //!
 //! The first four are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
@@ -59,6 +60,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod decision;
+pub mod envoy;
 pub mod grpc;
 pub mod health;
 pub mod pdp;

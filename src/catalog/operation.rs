@@ -53,6 +53,12 @@ impl Operation {
         }
     }
 
+    /// Whether the body tells something that the path does not: which operation it is, or what it depends on.
+    #[must_use]
+    pub fn needs_body(&self) -> bool {
+        self.body_key.is_some() || !self.body_dependencies.is_empty()
+    }
+
     /// The actions that a call with this body depends on.
     ///
     /// Where the body decides and can't be told, every variant is listed.
