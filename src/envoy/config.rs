@@ -119,6 +119,7 @@ impl EnvoyConfig {
                 ("downstream_tls", &identity.downstream_tls),
                 ("identity_filter", &identity.filter),
                 ("metadata", identity.metadata),
+                ("max_request_bytes", &MAX_CONTENT_BYTES.to_string()),
                 ("domains", &flow_list(&self.domains)),
                 ("routes", &routes(catalog)),
                 ("api_type", cluster_type([&self.api].into_iter())),
@@ -185,16 +186,11 @@ pub fn routes(catalog: &Catalog) -> String {
     let mut text =
         "# By the action table: the operations that the body tells apart, or whose dependencies it tells.\n"
             .to_owned();
-    for route in body_routes(catalog) {
-        let values = [
-            ("regex", json!(route.regex).to_string()),
-            ("method", route.method),
-            ("max_request_bytes", MAX_CONTENT_BYTES.to_string()),
-        ];
-        let values = values.each_ref().map(|(name, value)| (*name, value.as_str()));
+    for BodyRoute { regex, method } in body_routes(catalog) {
+        let values = [("regex", &*json!(regex).to_string()), ("method", &*method)];
         text.push_str(&fill(include_str!("template/body_route.yaml"), &values));
     }
-    text + "- match: {prefix: /}\n  route: {cluster: api, timeout: 60s}\n"
+    text + include_str!("template/other_route.yaml")
 }
 
 /// A route on which the body is needed.
