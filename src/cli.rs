@@ -17,6 +17,7 @@ use crate::server::StartError;
 mod actions;
 mod check;
 mod envoy_config;
+mod envoy_lint;
 mod serve;
 mod validate;
 
@@ -47,6 +48,8 @@ enum Command {
     Actions(actions::ActionsArgs),
     /// Print a hardened configuration for Envoy, with the routes that the action table needs
     EnvoyConfig(envoy_config::EnvoyConfigArgs),
+    /// Report what is dangerous in a configuration of Envoy; exits with 0 if there is nothing
+    EnvoyLint(envoy_lint::EnvoyLintArgs),
 }
 
 /// Additional tables, which most commands take.
@@ -110,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Validate(args) => validate::run(&args, &mut out),
         Command::Actions(args) => actions::run(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::run(args, &mut out),
+        Command::EnvoyLint(args) => envoy_lint::run(&args, &mut out),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -6,7 +6,9 @@
 
 pub use config::{EnvoyConfig, HostPort, Identity, routes};
 pub use document::DocumentFault;
+pub use lint::{Finding, Rule, Severity, lint};
 
 mod config;
 mod document;
+mod lint;
 mod template;

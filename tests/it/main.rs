@@ -20,6 +20,7 @@ mod decisions;
 mod directory;
 mod edge;
 mod envoy;
+mod envoy_lint;
 mod evaluators;
 mod ext_authz;
 mod grpc;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         decisions::trials(),
         directory::trials(),
         envoy::trials(),
+        envoy_lint::trials(),
         ext_authz::trials(),
         grpc::trials(),
         layout::trials(),

@@ -1,0 +1,53 @@
+//! Which headers of clients are removed before anybody reads them.
+
+use super::{Findings, Rule};
+use crate::envoy::document::Node;
+
+/// Headers that only we set, or by which some servers replace method or path. `x-auth-token` is the client's own.
+const FORGED: [&str; 9] = [
+    "x-auth-decision-id",
+    "x-auth-action",
+    "x-envoy-auth-partial-body",
+    "x-envoy-auth-failure-mode-allowed",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Checks that each is removed early, or by a filter before the question.
+pub(super) fn check(manager: &Node, filters_before: &[Node], findings: &mut Findings) {
+    let early =
+        manager.list("early_header_mutation_extensions").iter().filter_map(|it| it.get("typed_config"));
+    let early = early.flat_map(|config| config.message().list("mutations"));
+    let by_filter = filters_before.iter().filter_map(|filter| filter.get("typed_config"));
+    let by_filter =
+        by_filter.filter(|config| config.type_name().is_some_and(|name| name.contains(".header_mutation.")));
+    let by_filter = by_filter.filter_map(|config| config.message().at("mutations.request_mutations"));
+    let mutations: Vec<&Node> = early.chain(by_filter.flat_map(Node::items)).collect();
+    let left: Vec<&str> =
+        FORGED.into_iter().filter(|name| !mutations.iter().any(|mutation| removes(mutation, name))).collect();
+    if !left.is_empty() {
+        let extensions = manager.get("early_header_mutation_extensions");
+        findings.add(
+            Rule::ForgedHeaders,
+            extensions.map_or(manager.line, |extensions| extensions.line),
+            format!(
+                "expected `early_header_mutation_extensions` to remove {} (request_headers_to_remove of a route comes \
+                 after the question)",
+                left.join(", ")
+            ),
+        );
+    }
+}
+
+fn removes(mutation: &Node, name: &str) -> bool {
+    if mutation.text_of("remove").is_some_and(|removed| removed.eq_ignore_ascii_case(name)) {
+        return true;
+    }
+    let Some(matcher) = mutation.at("remove_on_match.key_matcher") else { return false };
+    let text = |kind| matcher.text_of(kind).map(str::to_ascii_lowercase);
+    text("exact").is_some_and(|exact| exact == name)
+        || text("prefix").is_some_and(|prefix| name.starts_with(&prefix))
+}
