@@ -72,28 +72,27 @@ impl ExtAuthz {
     async fn decide(&self, check: CheckRequest, deadline: Instant) -> CheckResponse {
         let attributes = check.attributes.unwrap_or_default();
         let decision_id = Uuid::now_v7().to_string();
-        let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
-        let path = http.map_or("", |http| &http.path);
+        let question = render::Question::new(&decision_id, &attributes);
         let request = match parse::request(&self.config, &attributes) {
             Ok(request) => request,
             Err(denial) => {
                 tracing::debug!(decision_id, reason = denial.reason(), %denial, "denied");
-                return render::denial(&denial, path, &decision_id);
+                return render::denial(&denial, &question);
             }
         };
         match timeout_at(deadline, self.pdp.decide(&request)).await {
             Ok(Ok(response)) => {
                 let reason = response.decision().reason();
                 tracing::debug!(decision_id, ?reason, allow = response.decision().is_allow(), "decided");
-                render::response(&response, self.pdp.catalog(), path, &decision_id)
+                render::response(&response, self.pdp.catalog(), &question)
             }
             Ok(Err(error)) => {
                 tracing::error!(decision_id, error = &error as &dyn std::error::Error, "no decision");
-                render::error("Authorization is not available.", path, &decision_id)
+                render::error("Authorization is not available.", &question)
             }
             Err(_) => {
                 tracing::warn!(decision_id, "no decision within the deadline");
-                render::error("Authorization took too long.", path, &decision_id)
+                render::error("Authorization took too long.", &question)
             }
         }
     }

@@ -46,6 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_replaces_method_or_version_is_refused,
         hostile_paths_are_denied,
         a_route_can_enforce_dependencies,
+        a_route_tells_where_it_is,
         a_fault_of_the_client_is_a_denial_never_an_error,
         a_fault_of_ours_is_an_error_never_a_denial,
         checks_are_served_only_where_they_are_configured,
@@ -59,6 +60,11 @@ const GRANTS: &str = r#"
 subject = { user = "alice" }
 policy = "ECS CommonOperations"
 scope = { project = "prod" }
+
+[[grant]]
+subject = { user = "carol" }
+policy = "ECS CommonOperations"
+scope = { enterprise_project = "ep-1" }
 "#;
 
 const CONFIG: &str = r#"
@@ -311,9 +317,16 @@ fn identity_headers_count_only_from_a_named_peer() {
     for peer in
         ["", "spiffe://acme.example/gateway2", "spiffe://acme.example", "gateway", "acme.example/gateway"]
     {
-        assert_eq!(check().peer(peer).raw(&IDENTITY).send().outcome(), "UNAUTHENTICATED", "{peer}");
+        assert_eq!(check().peer(peer).raw(&IDENTITY).send().outcome(), "INVALID_IDENTITY", "{peer}");
     }
-    assert_eq!(check().raw(&IDENTITY).send().outcome(), "UNAUTHENTICATED");
+    assert_eq!(check().raw(&IDENTITY).send().outcome(), "INVALID_IDENTITY");
+    // The API behind us may believe what we pass over: who is known otherwise may not send them either.
+    for header in IDENTITY {
+        let batch = check().peer("spiffe://acme.example/batch").raw(&[header]);
+        assert_eq!(batch.send().outcome(), "INVALID_IDENTITY", "{header:?}");
+        let alice = Check::alice("GET", "/v2.1/prod/servers").raw(&[header]);
+        assert_eq!(alice.send().outcome(), "INVALID_IDENTITY", "{header:?}");
+    }
 }
 
 fn repeated_identity_headers_are_denied() {
@@ -445,6 +458,25 @@ fn a_route_can_enforce_dependencies() {
     assert_eq!(check("a word that is not known"), "MISSING_DEPENDENCY");
 }
 
+fn a_route_tells_where_it_is() {
+    let check = |extensions: &[(&str, &str)]| {
+        let mut check = Check::new("GET", "/v2.1/prod/servers").claims([
+            ("sub", text("carol")),
+            ("domain", object([("id", text("acme"))])),
+            ("project", object([("id", text("prod"))])),
+        ]);
+        let extensions = extensions.iter().map(|(name, word)| (name.to_string(), word.to_string()));
+        check.attributes.context_extensions = extensions.collect();
+        check.send()
+    };
+    assert_eq!(check(&[]).outcome(), "NO_MATCHING_ALLOW");
+    assert_eq!(check(&[("enterprise_project_id", "ep-1")]).outcome(), "ALLOW");
+    assert_eq!(check(&[("enterprise_project_id", "ep-2")]).outcome(), "NO_MATCHING_ALLOW");
+    let answer = check(&[("environment", "staging"), ("region", "eu-de"), ("pep", "edge")]);
+    assert_eq!((answer.fact("environment"), answer.fact("region")), ("staging", "eu-de"));
+    assert!(!answer.facts.contains_key("pep") && !check(&[]).facts.contains_key("region"));
+}
+
 fn a_fault_of_the_client_is_a_denial_never_an_error() {
     let long = format!("/v2.1/prod/servers/{}", "x".repeat(9_000));
     let answer = Check::alice("GET", &long).send();
@@ -544,15 +576,10 @@ fn a_configuration_is_read_strictly() {
 }
 
 fn the_shipped_configuration_is_read() {
-    let shipped = include_str!("../../deploy/envoy/ecs-authz.toml");
-    assert_eq!(parsed(shipped).ext_authz.unwrap().principal.len(), 1);
-    // What is commented out can be used as it is.
-    let is_example = |line: &str| {
-        line.starts_with("# [[") || line.starts_with("# [ext") || line.contains(" = ") && !line.contains(". ")
-    };
-    let uncommented: Vec<&str> = shipped
-        .lines()
-        .map(|line| line.strip_prefix("# ").filter(|_| is_example(line)).unwrap_or(line))
-        .collect();
-    assert_eq!(parsed(&uncommented.join("\n")).ext_authz.unwrap().principal.len(), 3);
+    for (shipped, sources) in [
+        (include_str!("../../deploy/envoy/ecs-authz.toml"), 1),
+        (include_str!("../../deploy/envoy/ecs-authz-mtls.toml"), 2),
+    ] {
+        assert_eq!(parsed(shipped).ext_authz.unwrap().principal.len(), sources);
+    }
 }

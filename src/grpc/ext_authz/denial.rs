@@ -24,6 +24,9 @@ pub(super) enum Denial {
     /// A media type that switches the version of the API.
     #[error("a `version` parameter in a media type is refused")]
     VersionParameter,
+    /// A form as the body: some servers read a method from its `_method`. The API takes JSON.
+    #[error("a form as the body is refused")]
+    Form,
     /// A part of the request came in both forms.
     #[error("the {0} came twice, in both forms")]
     Twice(&'static str),
@@ -43,6 +46,7 @@ impl Denial {
             Self::OverrideHeader(_) => "OVERRIDE_HEADER",
             // A second reading of the path.
             Self::VersionParameter => "NON_CANONICAL_PATH",
+            Self::Form => "FORM_BODY",
             Self::Twice(_) | Self::Malformed(_) => "MALFORMED_REQUEST",
         }
     }

@@ -163,12 +163,12 @@ impl PrincipalSource {
                 let payload = source.payload(attributes);
                 payload.map(|payload| source.claims.read(&Claims { payload })).transpose()
             }
-            Self::Headers(source)
-                if source.is_trusted(attributes) && headers.has(&source.names.domain_id) =>
-            {
-                source.names.read(headers).map(Some)
-            }
-            Self::Headers(_) => Ok(None),
+            Self::Headers(source) => match source.names.names().find(|name| headers.has(name)) {
+                None => Ok(None),
+                Some(_) if source.is_trusted(attributes) => source.names.read(headers).map(Some),
+                // Forged, or sent past the gateway. They would reach the API, which may believe them.
+                Some(name) => Err(Denial::Identity(format!("the header `{name}` is not the peer's to send"))),
+            },
             Self::Mtls(source) => Ok(source.principals.get(peer(attributes)).map(PrincipalParts::from)),
         }
     }

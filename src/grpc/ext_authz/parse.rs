@@ -11,13 +11,15 @@ use crate::decision::DependencyMode;
 use crate::grpc::wire::envoy::config::core::v3::address::Address;
 use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
 use crate::grpc::wire::envoy::service::auth::v3::attribute_context::HttpRequest;
-use crate::request::{Context, InvalidRequest, MAX_CONTENT_BYTES, Request, RequestParts};
+use crate::request::{Context, ENTERPRISE_PROJECT, InvalidRequest, MAX_CONTENT_BYTES, Request, RequestParts};
 
 /// Headers by which some servers replace the method or the path.
 const OVERRIDE_HEADERS: [&str; 5] =
     ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
 /// The route's word on dependencies: `enforce`, or `report`.
 const DEPENDENCY_MODE: &str = "dependency_mode";
+/// The route's word on the enterprise project that its resources belong to.
+const ENTERPRISE_PROJECT_ID: &str = "enterprise_project_id";
 
 /// Parses what Envoy asks about.
 pub(super) fn request(config: &ExtAuthzConfig, attributes: &AttributeContext) -> Result<Request, Denial> {
@@ -34,7 +36,7 @@ pub(super) fn request(config: &ExtAuthzConfig, attributes: &AttributeContext) ->
         method: http.method.clone(),
         path: http.path.clone(),
         body: body(http, &headers)?,
-        context: Context { source_ip: source_ip(attributes), attributes: BTreeMap::new() },
+        context: Context { source_ip: source_ip(attributes), attributes: route_attributes(attributes) },
         dependency_mode: dependency_mode(attributes),
         min_revision: 0,
     });
@@ -64,7 +66,16 @@ fn refuse(http: &HttpRequest, headers: &Headers<'_>) -> Result<(), Denial> {
     if ["content-type", "accept"].into_iter().any(|name| may_switch_version(&joined(headers, name))) {
         return Err(Denial::VersionParameter);
     }
+    if is_form(&joined(headers, "content-type")) {
+        return Err(Denial::Form);
+    }
     Ok(())
+}
+
+fn is_form(media_types: &[u8]) -> bool {
+    let folded = media_types.to_ascii_lowercase();
+    let has = |word: &[u8]| folded.windows(word.len()).any(|window| window == word);
+    has(b"x-www-form-urlencoded") || has(b"multipart/")
 }
 
 /// All values of a header in one, as a server that joins them reads it.
@@ -113,6 +124,12 @@ fn source_ip(attributes: &AttributeContext) -> String {
     }
 }
 
+/// Condition keys that the route knows. Who writes Envoy's configuration says them, never a client.
+fn route_attributes(attributes: &AttributeContext) -> BTreeMap<String, Vec<String>> {
+    let enterprise_project = attributes.context_extensions.get(ENTERPRISE_PROJECT_ID);
+    enterprise_project.map(|id| (ENTERPRISE_PROJECT.to_owned(), vec![id.clone()])).into_iter().collect()
+}
+
 /// A word that is not known asks for the stricter mode.
 fn dependency_mode(attributes: &AttributeContext) -> DependencyMode {
     match attributes.context_extensions.get(DEPENDENCY_MODE).map(String::as_str) {
@@ -124,6 +141,18 @@ fn dependency_mode(attributes: &AttributeContext) -> DependencyMode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_is_refused_however_it_is_written() {
+        let forms: [&[u8]; 4] = [
+            b"application/x-www-form-urlencoded",
+            b"Application/X-WWW-Form-Urlencoded; charset=utf-8",
+            b"application/json,application/x-www-form-urlencoded",
+            b"multipart/form-data; boundary=x",
+        ];
+        assert!(forms.into_iter().all(is_form));
+        assert!(!is_form(b"application/json") && !is_form(b""));
+    }
 
     #[test]
     fn a_version_parameter_is_found_wherever_it_may_stand() {

@@ -17,19 +17,40 @@ use crate::grpc::render::{reason_name, wire_reason};
 use crate::grpc::wire::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use crate::grpc::wire::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use crate::grpc::wire::envoy::service::auth::v3::check_response::HttpResponse;
-use crate::grpc::wire::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
+use crate::grpc::wire::envoy::service::auth::v3::{
+    AttributeContext, CheckResponse, DeniedHttpResponse, OkHttpResponse,
+};
 use crate::grpc::wire::envoy::r#type::v3::{HttpStatus, StatusCode};
 use crate::grpc::wire::google::rpc::Status;
 use crate::pdp::Response;
 
+/// What every answer tells again or is shaped by.
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    pub(super) decision_id: &'a str,
+    /// The request target: the API's versions have their own error shapes.
+    pub(super) path: &'a str,
+    /// Where the route is, by its own word.
+    environment: Option<&'a str>,
+    region: Option<&'a str>,
+}
+
+impl<'a> Question<'a> {
+    pub(super) fn new(decision_id: &'a str, attributes: &'a AttributeContext) -> Self {
+        let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
+        let word = |name| attributes.context_extensions.get(name).map(String::as_str);
+        Self {
+            decision_id,
+            path: http.map_or("", |http| &http.path),
+            environment: word("environment"),
+            region: word("region"),
+        }
+    }
+}
+
 /// Renders a response of the decision point.
-pub(super) fn response(
-    response: &Response<'_>,
-    catalog: &Catalog,
-    path: &str,
-    decision_id: &str,
-) -> CheckResponse {
-    let mut facts = Facts::new(decision_id);
+pub(super) fn response(response: &Response<'_>, catalog: &Catalog, question: &Question<'_>) -> CheckResponse {
+    let mut facts = Facts::new(question);
     if let Response::Evaluated { evaluation, revision } = response {
         let missing = evaluation.missing_dependencies().map(|action| catalog.action_name(action));
         facts.list("missing_dependencies", missing);
@@ -40,37 +61,36 @@ pub(super) fn response(
         facts.text("action", action);
     }
     match response.decision() {
-        Decision::Allow(permit) => allow(permit, facts, action.unwrap_or_default(), decision_id),
+        Decision::Allow(permit) => allow(permit, facts, action.unwrap_or_default(), question),
         Decision::Deny(reason) => {
-            let message = policy_message(reason, action, path);
-            deny(facts, StatusCode::Forbidden, name(reason), &message, path, decision_id)
+            let message = policy_message(reason, action, question.path);
+            deny(facts, StatusCode::Forbidden, name(reason), &message, question)
         }
     }
 }
 
 /// Renders a denial that no policy made.
-pub(super) fn denial(denial: &Denial, path: &str, decision_id: &str) -> CheckResponse {
+pub(super) fn denial(denial: &Denial, question: &Question<'_>) -> CheckResponse {
     let status = match denial {
         Denial::Unauthenticated => StatusCode::Unauthorized,
         Denial::Malformed(_) | Denial::Twice(_) => StatusCode::BadRequest,
         _ => StatusCode::Forbidden,
     };
-    deny(Facts::new(decision_id), status, denial.reason(), &denial.to_string(), path, decision_id)
+    deny(Facts::new(question), status, denial.reason(), &denial.to_string(), question)
 }
 
 /// A fault of ours: Envoy treats it as an error, and its own configuration says what the client gets.
-pub(super) fn error(message: &str, path: &str, decision_id: &str) -> CheckResponse {
-    let body = body(StatusCode::ServiceUnavailable, message, path);
-    let denied = answer(StatusCode::ServiceUnavailable, "ERROR", body, decision_id);
+pub(super) fn error(message: &str, question: &Question<'_>) -> CheckResponse {
+    let denied = answer(StatusCode::ServiceUnavailable, "ERROR", message, question);
     CheckResponse {
         status: Some(Status { code: Code::Unavailable.into(), message: message.to_owned() }),
         http_response: Some(HttpResponse::ErrorResponse(denied)),
-        dynamic_metadata: Some(Facts::new(decision_id).into_struct()),
+        dynamic_metadata: Some(Facts::new(question).into_struct()),
     }
 }
 
-fn allow(_: Permit, facts: Facts, action: &str, decision_id: &str) -> CheckResponse {
-    let headers = vec![header("x-auth-decision-id", decision_id), header("x-auth-action", action)];
+fn allow(_: Permit, facts: Facts, action: &str, question: &Question<'_>) -> CheckResponse {
+    let headers = vec![header("x-auth-decision-id", question.decision_id), header("x-auth-action", action)];
     CheckResponse {
         status: Some(Status { code: Code::Ok.into(), message: String::new() }),
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse { headers })),
@@ -83,13 +103,12 @@ fn deny(
     status: StatusCode,
     reason: &str,
     message: &str,
-    path: &str,
-    decision_id: &str,
+    question: &Question<'_>,
 ) -> CheckResponse {
     facts.text("reason", reason);
     let code =
         if status == StatusCode::Unauthorized { Code::Unauthenticated } else { Code::PermissionDenied };
-    let denied = answer(status, reason, body(status, message, path), decision_id);
+    let denied = answer(status, reason, message, question);
     CheckResponse {
         status: Some(Status { code: code.into(), message: message.to_owned() }),
         http_response: Some(HttpResponse::DeniedResponse(denied)),
@@ -97,15 +116,15 @@ fn deny(
     }
 }
 
-fn answer(status: StatusCode, reason: &str, body: String, decision_id: &str) -> DeniedHttpResponse {
+fn answer(status: StatusCode, reason: &str, message: &str, question: &Question<'_>) -> DeniedHttpResponse {
     DeniedHttpResponse {
         status: Some(HttpStatus { code: status.into() }),
         headers: vec![
             header("content-type", "application/json"),
-            header("x-auth-decision-id", decision_id),
+            header("x-auth-decision-id", question.decision_id),
             header("x-auth-reason", reason),
         ],
-        body,
+        body: body(status, message, question.path),
     }
 }
 
@@ -171,9 +190,14 @@ struct Facts {
 }
 
 impl Facts {
-    fn new(decision_id: &str) -> Self {
+    fn new(question: &Question<'_>) -> Self {
         let mut facts = Self { fields: BTreeMap::new() };
-        facts.text("decision_id", decision_id);
+        facts.text("decision_id", question.decision_id);
+        for (name, word) in [("environment", question.environment), ("region", question.region)] {
+            if let Some(word) = word {
+                facts.text(name, word);
+            }
+        }
         facts
     }
 
