@@ -9,7 +9,7 @@ use std::{env, fs, thread};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::PolicyDir;
@@ -71,15 +71,20 @@ impl Edge {
 
     /// Starts the shipped configuration with edits: a text that stands in it once, and what stands there instead.
     pub(crate) async fn start_edited(replicas: [u16; 2], edits: &[(&str, &str)]) -> Self {
-        let reached = Arc::new(Mutex::new(Vec::new()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let api = listener.local_addr().unwrap().port();
-        tokio::spawn(serve_api(listener, reached.clone()));
         let files = PolicyDir::new();
         let key = json!({"kty": "oct", "alg": "HS256", "kid": "t", "k": base64url(SECRET)});
         files.write("jwks.json", &json!({ "keys": [key] }).to_string());
         let jwks = files.path().join("jwks.json");
-        files.write("envoy.yaml", &with_places(edits, &jwks, api, replicas));
+        Self::launch(files, |api| with_places(edits, &jwks, api, replicas)).await
+    }
+
+    /// Starts an Envoy with the configuration for an API at this port, and the API.
+    pub(crate) async fn launch(files: PolicyDir, configuration: impl FnOnce(u16) -> String) -> Self {
+        let reached = Arc::new(Mutex::new(Vec::new()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = listener.local_addr().unwrap().port();
+        tokio::spawn(serve_api(listener, reached.clone()));
+        files.write("envoy.yaml", &configuration(api));
         let (envoy, admin) = spawn(files.path());
         let port = listener_port(&admin).await;
         Self { envoy, port, reached, _files: files }
@@ -87,7 +92,12 @@ impl Edge {
 
     /// Sends bytes as they are and reads the answer until the connection closes.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
-        answer(&format!("127.0.0.1:{}", self.port), bytes).await
+        answer(&self.addr(), bytes).await
+    }
+
+    /// Where Envoy listens.
+    pub(crate) fn addr(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Sends a request of a user.
@@ -143,6 +153,13 @@ pub(crate) fn with_places(edits: &[(&str, &str)], jwks: &Path, api: u16, replica
     place(text, "/etc/envoy/jwks.json", &jwks.display().to_string())
 }
 
+/// Asks Envoy itself.
+pub(crate) fn assert_valid(file: &Path) {
+    let envoy = envoy().expect("an Envoy: else the test is ignored");
+    let output = Command::new(envoy).args(["--mode", "validate", "-c"]).arg(file).output().expect("Envoy");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Starts Envoy and waits until it says that it is up. Answers its admin address.
 fn spawn(folder: &Path) -> (Child, String) {
     let admin = folder.join("admin.txt");
@@ -182,7 +199,11 @@ async fn listener_port(admin: &str) -> u16 {
 }
 
 async fn answer(addr: &str, bytes: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(addr).await.unwrap();
+    exchange(TcpStream::connect(addr).await.unwrap(), bytes).await
+}
+
+/// Sends bytes as they are and reads the answer until the connection closes.
+pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Answer {
     // Envoy may refuse before it has read everything.
     let _refused_early = stream.write_all(bytes).await;
     let mut answer = Vec::new();

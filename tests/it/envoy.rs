@@ -2,7 +2,6 @@
 //!
 //! `scripts/test` installs the Envoy. Without one, these tests are reported as ignored.
 
-use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use ecs_authz::catalog::{Body, Catalog};
@@ -11,7 +10,7 @@ use ecs_authz::server::{RunningServer, ServerConfig};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::edge::{Edge, PATIENT, envoy, token, with_places};
+use crate::edge::{Edge, PATIENT, assert_valid, envoy, token, with_places};
 use crate::support::{PolicyDir, block_on, config, trial, trials};
 
 /// A test that breaks nothing in the world that it shares with others.
@@ -76,12 +75,7 @@ fn the_shipped_configuration_is_valid() {
     let dir = PolicyDir::new();
     dir.write("jwks.json", r#"{"keys":[{"kty":"oct","alg":"HS256","kid":"t","k":"YQ"}]}"#);
     dir.write("envoy.yaml", &with_places(&PATIENT, &dir.path().join("jwks.json"), 8081, [50051, 50052]));
-    let output = Command::new(envoy().unwrap())
-        .args(["--mode", "validate", "-c"])
-        .arg(dir.path().join("envoy.yaml"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_valid(&dir.path().join("envoy.yaml"));
 }
 
 fn every_status_row_reaches_the_api_once_or_never(edge: &Edge) {

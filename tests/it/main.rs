@@ -25,6 +25,7 @@ mod evaluators;
 mod ext_authz;
 mod grpc;
 mod layout;
+mod mtls;
 mod random;
 mod readme;
 mod reference;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ext_authz::trials(),
         grpc::trials(),
         layout::trials(),
+        mtls::trials(),
         random::trials(),
         readme::trials(),
         tables::trials(),
