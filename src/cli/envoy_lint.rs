@@ -1,7 +1,7 @@
 //! `ecs-authz envoy-lint`
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::server::load_catalog;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct EnvoyLintArgs {
-    /// The configuration of Envoy: YAML or JSON
+    /// The configuration of Envoy: YAML or JSON; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present = "rules")]
     file: Option<PathBuf>,
     /// A rule that may be broken here; may be repeated
@@ -35,8 +35,10 @@ fn rule(name: &str) -> Result<Rule, String> {
 
 pub(super) fn run(args: &EnvoyLintArgs, out: &mut dyn Write) -> Result<u8, CommandError> {
     let Some(file) = args.file.as_ref().filter(|_| !args.rules) else { return print_rules(out) };
-    let shown = file.display();
-    let text = fs::read_to_string(file).map_err(|cause| CommandError::Usage(format!("{shown}: {cause}")))?;
+    let is_stdin = file.as_os_str() == "-";
+    let shown = if is_stdin { "<stdin>".to_owned() } else { file.display().to_string() };
+    let text = if is_stdin { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
+    let text = text.map_err(|cause| CommandError::Usage(format!("{shown}: {cause}")))?;
     let catalog = load_catalog(&args.tables.tables)?;
     let findings = lint(&text, &catalog)
         .map_err(|fault| CommandError::Usage(format!("{shown}:{}: {fault}", fault.line)))?;
@@ -46,7 +48,7 @@ pub(super) fn run(args: &EnvoyLintArgs, out: &mut dyn Write) -> Result<u8, Comma
         writeln!(
             out,
             "{:#}",
-            findings.iter().map(|finding| to_json(file, finding)).collect::<serde_json::Value>()
+            findings.iter().map(|finding| to_json(&shown, finding)).collect::<serde_json::Value>()
         )?;
     } else {
         for finding in &findings {
@@ -57,9 +59,9 @@ pub(super) fn run(args: &EnvoyLintArgs, out: &mut dyn Write) -> Result<u8, Comma
     Ok(if findings.is_empty() { SUCCESS } else { ERROR })
 }
 
-fn to_json(file: &std::path::Path, finding: &Finding) -> serde_json::Value {
+fn to_json(file: &str, finding: &Finding) -> serde_json::Value {
     json!({
-        "file": file.display().to_string(),
+        "file": file,
         "line": finding.line,
         "rule": finding.rule.name(),
         "severity": finding.rule.severity().to_string(),

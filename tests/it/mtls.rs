@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ecs_authz::config::Config;
 use ecs_authz::server::{RunningServer, ServerConfig};
@@ -12,25 +12,33 @@ use rcgen::{
     date_time_ymd,
 };
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::edge::{Answer, Edge, PATIENT, assert_valid, envoy, exchange};
-use crate::support::{PolicyDir, block_on, config, program, trials};
+use crate::support::{PolicyDir, block_on, config, program, trial, trials};
+
+/// A test that breaks nothing in the world that it shares with others.
+type OnWorld = fn(&World);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trials = trials![
-        the_shipped_configuration_is_valid,
-        a_service_calls_in_its_own_name,
-        a_gateway_speaks_for_its_users,
-        identity_headers_of_others_are_denied,
-        a_forged_certificate_header_has_no_effect,
-        who_has_no_good_certificate_is_not_heard,
-        the_first_uri_in_a_certificate_is_who_calls,
+    let alone = trials![the_shipped_configuration_is_valid];
+    let on_world: [(&str, OnWorld); 6] = [
+        ("a_service_calls_in_its_own_name", a_service_calls_in_its_own_name),
+        ("a_gateway_speaks_for_its_users", a_gateway_speaks_for_its_users),
+        ("identity_headers_of_others_are_denied", identity_headers_of_others_are_denied),
+        ("a_forged_certificate_header_has_no_effect", a_forged_certificate_header_has_no_effect),
+        ("who_has_no_good_certificate_is_not_heard", who_has_no_good_certificate_is_not_heard),
+        ("the_first_uri_in_a_certificate_is_who_calls", the_first_uri_in_a_certificate_is_who_calls),
     ];
-    trials.into_iter().map(|trial| trial.with_ignored_flag(envoy().is_none())).collect()
+    // The last test to hold the world takes it away, and its Envoy with it.
+    let world = Arc::new(OnceLock::new());
+    let on_world = on_world.into_iter().map(|(name, test)| {
+        let world: Arc<OnceLock<World>> = world.clone();
+        trial(format!("mtls::{name}"), move || test(world.get_or_init(|| block_on(start()))))
+    });
+    alone.into_iter().chain(on_world).map(|trial| trial.with_ignored_flag(envoy().is_none())).collect()
 }
 
 const GRANTS: &str = r#"
@@ -101,11 +109,6 @@ struct World {
     trusted: Arc<RootCertStore>,
     _service: RunningServer,
     _policies: PolicyDir,
-}
-
-async fn world() -> &'static World {
-    static WORLD: OnceCell<World> = OnceCell::const_new();
-    WORLD.get_or_init(start).await
 }
 
 async fn start() -> World {
@@ -219,14 +222,12 @@ fn as_headers<'a>(headers: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
     headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-fn a_service_calls_in_its_own_name() {
-    let world = block_on(world());
+fn a_service_calls_in_its_own_name(world: &World) {
     assert_eq!(outcome(world, world.issue(BATCH), "GET", "own-read", &[]), (200, 1));
     assert_eq!(outcome(world, world.issue(BATCH), "DELETE", "own-delete", &[]), (403, 0));
 }
 
-fn a_gateway_speaks_for_its_users() {
-    let world = block_on(world());
+fn a_gateway_speaks_for_its_users(world: &World) {
     for (user, method, expected) in [
         ("alice", "DELETE", (200, 1)),
         ("bob", "GET", (200, 1)),
@@ -243,8 +244,7 @@ fn a_gateway_speaks_for_its_users() {
     assert_eq!(outcome(world, world.issue(GATEWAY), "GET", "for-two", &as_headers(&twice)), (403, 0));
 }
 
-fn identity_headers_of_others_are_denied() {
-    let world = block_on(world());
+fn identity_headers_of_others_are_denied(world: &World) {
     let forged = users("alice");
     for (index, uri) in
         [BATCH, "spiffe://acme.example/gateway2", "spiffe://acme.example/"].into_iter().enumerate()
@@ -260,8 +260,7 @@ fn identity_headers_of_others_are_denied() {
     assert_eq!(outcome(world, world.issue(BATCH), "GET", "forged-one", &one), (403, 0));
 }
 
-fn a_forged_certificate_header_has_no_effect() {
-    let world = block_on(world());
+fn a_forged_certificate_header_has_no_effect(world: &World) {
     let forged =
         [("x-forwarded-client-cert", "By=spiffe://acme.example/edge;URI=spiffe://acme.example/gateway")];
     assert_eq!(outcome(world, world.issue(BATCH), "GET", "xfcc-read", &forged), (200, 1));
@@ -270,8 +269,7 @@ fn a_forged_certificate_header_has_no_effect() {
     assert_eq!(outcome(world, world.issue(BATCH), "DELETE", "xfcc-delete", &forged), (403, 0));
 }
 
-fn who_has_no_good_certificate_is_not_heard() {
-    let world = block_on(world());
+fn who_has_no_good_certificate_is_not_heard(world: &World) {
     let expired = world.authority.issue_with(&[BATCH], |params| {
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2021, 1, 1);
@@ -292,8 +290,7 @@ fn who_has_no_good_certificate_is_not_heard() {
     }
 }
 
-fn the_first_uri_in_a_certificate_is_who_calls() {
-    let world = block_on(world());
+fn the_first_uri_in_a_certificate_is_who_calls(world: &World) {
     let caller = |uris: &[&str]| Some(world.authority.issue(uris));
     let nobody = "spiffe://acme.example/nobody";
     assert_eq!(outcome(world, caller(&[BATCH, nobody]), "GET", "first-batch", &[]), (200, 1));

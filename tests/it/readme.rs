@@ -1,14 +1,18 @@
 //! The README shows real output: each command of its `console` blocks is run and its output compared.
 
+use std::collections::BTreeSet;
 use std::env;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
-use std::sync::OnceLock;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
 
 use ecs_authz::server::RunningServer;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
+use crate::edge::envoy;
 use crate::support::{block_on, program, serve, trial};
 
 const README: &str = include_str!("../../README.md");
@@ -17,14 +21,61 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 pub(crate) fn trials() -> Vec<Trial> {
     let examples = examples();
     assert!(examples.len() >= 4, "the README shows fewer commands than it did");
+    // The last test to hold it ends what the script started.
+    let behind_envoy = Arc::new(OnceLock::new());
     let named = examples.into_iter().enumerate().map(|(index, example)| {
         let tool = example.command.split_whitespace().next().unwrap_or_default().to_owned();
         // Without the tool, the command can't be run; `scripts/test` installs it.
-        let is_missing = tool == "grpcurl" && env::var("ECS_AUTHZ_GRPCURL").is_err();
-        trial(format!("readme::command_{index}_{tool}"), move || example.run()).with_ignored_flag(is_missing)
+        let is_missing = match tool.as_str() {
+            "grpcurl" => env::var("ECS_AUTHZ_GRPCURL").is_err(),
+            "curl" => envoy().is_none(),
+            _ => false,
+        };
+        let behind_envoy: Arc<OnceLock<BehindEnvoy>> = behind_envoy.clone();
+        let run = move || match example.command.contains(ENVOY_ADDR) {
+            true => example.run(ENVOY_ADDR, &behind_envoy.get_or_init(BehindEnvoy::start).addr),
+            false => example.run(GRPC_ADDR, &addr()),
+        };
+        trial(format!("readme::command_{index}_{tool}"), run).with_ignored_flag(is_missing)
     });
     let links = trial("readme::links_lead_somewhere", links_lead_somewhere);
     named.chain([links]).collect()
+}
+
+/// Where the README's servers are.
+const GRPC_ADDR: &str = "127.0.0.1:50051";
+const ENVOY_ADDR: &str = "127.0.0.1:10000";
+
+/// What `scripts/try-envoy` starts.
+struct BehindEnvoy {
+    script: Child,
+    addr: String,
+}
+
+impl BehindEnvoy {
+    fn start() -> Self {
+        // Free a moment ago: the script takes ports, not listeners.
+        let listeners: Vec<TcpListener> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port().to_string());
+        let names = ["ENVOY_PORT", "ADMIN_PORT", "API_PORT", "GRPC_PORT", "HTTP_PORT"];
+        let mut command = Command::new("scripts/try-envoy");
+        command.envs(names.into_iter().zip(ports)).env("ECS_AUTHZ", program()).current_dir(ROOT);
+        drop(listeners);
+        let mut script = command.stdout(Stdio::piped()).spawn().expect("the script");
+        let mut ready = String::new();
+        BufReader::new(script.stdout.take().expect("its output")).read_line(&mut ready).expect("a line");
+        let addr = ready.strip_prefix("ready on ").and_then(|rest| rest.split(';').next());
+        let addr = addr.unwrap_or_else(|| panic!("expected the ready line, found {ready:?}")).to_owned();
+        Self { script, addr }
+    }
+}
+
+impl Drop for BehindEnvoy {
+    fn drop(&mut self) {
+        // It ends what it started.
+        let _told = Command::new("kill").arg(self.script.id().to_string()).status();
+        let _ended = self.script.wait();
+    }
 }
 
 struct Example {
@@ -56,8 +107,9 @@ fn addr() -> String {
 }
 
 impl Example {
-    fn run(&self) {
-        let command = self.command.replace("127.0.0.1:50051", &addr());
+    /// Runs the command with the test's server at the place of the README's.
+    fn run(&self, shown_addr: &str, addr: &str) {
+        let command = self.command.replace(shown_addr, addr);
         let program = program();
         let tools = env::var("ECS_AUTHZ_GRPCURL").unwrap_or_default();
         let folders =
@@ -68,7 +120,8 @@ impl Example {
         let shown = String::from_utf8(output.expect("bash").stdout).expect("UTF-8");
         match (json(&shown), json(&self.output)) {
             (Some(shown), Some(expected)) => assert_eq!(shown, expected),
-            _ => assert_eq!(shown, self.output),
+            // The API's own answers may end without a line break.
+            _ => assert_eq!(shown.trim_end(), self.output.trim_end()),
         }
     }
 }
@@ -82,9 +135,15 @@ fn json(text: &str) -> Option<Value> {
 
 fn links_lead_somewhere() {
     let targets = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let headings: BTreeSet<String> = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .map(|heading| heading.to_lowercase().replace(' ', "-"))
+        .collect();
     let mut count = 0;
     for target in targets.filter(|target| !target.starts_with("http")) {
-        assert!(Path::new(ROOT).join(target).exists(), "{target}");
+        let is_heading = target.strip_prefix('#').is_some_and(|anchor| headings.contains(anchor));
+        assert!(is_heading || Path::new(ROOT).join(target).exists(), "{target}");
         count += 1;
     }
     assert!(count > 10);

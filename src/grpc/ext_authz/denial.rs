@@ -25,7 +25,7 @@ pub(super) enum Denial {
     #[error("a `version` parameter in a media type is refused")]
     VersionParameter,
     /// A form as the body: some servers read a method from its `_method`. The API takes JSON.
-    #[error("a form as the body is refused")]
+    #[error("a form as the body is refused: the API takes application/json")]
     Form,
     /// A part of the request came in both forms.
     #[error("the {0} came twice, in both forms")]
