@@ -202,13 +202,18 @@ async fn answer(addr: &str, bytes: &[u8]) -> Answer {
     exchange(TcpStream::connect(addr).await.unwrap(), bytes).await
 }
 
-/// Sends bytes as they are and reads the answer until the connection closes.
-pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Answer {
+/// Sends bytes as they are. Answers everything that comes until the connection closes.
+pub(crate) async fn transcript(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
     // Envoy may refuse before it has read everything.
     let _refused_early = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let _reset = stream.read_to_end(&mut answer).await;
-    let text = String::from_utf8_lossy(&answer).into_owned();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends bytes as they are and reads the answer until the connection closes.
+pub(crate) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Answer {
+    let text = transcript(stream, bytes).await;
     let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
     let body = if head.to_lowercase().contains("transfer-encoding: chunked") {
@@ -236,8 +241,11 @@ async fn serve_api(listener: TcpListener, reached: Arc<Mutex<Vec<Reached>>>) {
         tokio::spawn(async move {
             let mut stream = tokio::io::BufReader::new(stream);
             while let Some(request) = read_request(&mut stream).await {
+                // More than the head of an answer to HEAD would be taken for the next answer.
+                let body = if request.method == "HEAD" { "" } else { "ok" };
                 reached.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-                if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{body}");
+                if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
             }
@@ -248,15 +256,11 @@ async fn serve_api(listener: TcpListener, reached: Arc<Mutex<Vec<Reached>>>) {
 async fn read_request(stream: &mut tokio::io::BufReader<TcpStream>) -> Option<Reached> {
     let mut first = String::new();
     stream.read_line(&mut first).await.ok().filter(|read| *read > 0)?;
-    let mut words = first.split(' ');
-    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut headers = Vec::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await.ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        headers.push((name.to_lowercase(), value.trim().to_owned()));
-    }
+    // Whatever stands between: a target with a space in it would be remembered whole.
+    let (method, rest) = first.split_once(' ')?;
+    let (target, _version) = rest.rsplit_once(' ')?;
+    let (method, target) = (method.to_owned(), target.to_owned());
+    let mut headers = read_fields(stream).await?;
     let header =
         |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
     let mut body = Vec::new();
@@ -268,15 +272,28 @@ async fn read_request(stream: &mut tokio::io::BufReader<TcpStream>) -> Option<Re
             let mut size = String::new();
             stream.read_line(&mut size).await.ok()?;
             let size = usize::from_str_radix(size.trim(), 16).ok()?;
-            let mut chunk = vec![0; size + 2];
-            stream.read_exact(&mut chunk).await.ok()?;
             if size == 0 {
                 break;
             }
+            let mut chunk = vec![0; size + 2];
+            stream.read_exact(&mut chunk).await.ok()?;
             body.extend(&chunk[..size]);
         }
+        // Some servers take trailers for headers.
+        headers.extend(read_fields(stream).await?);
     }
     Some(Reached { method, target, headers, body })
+}
+
+/// Header fields, up to the empty line.
+async fn read_fields(stream: &mut tokio::io::BufReader<TcpStream>) -> Option<Vec<(String, String)>> {
+    let mut fields = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { return Some(fields) };
+        fields.push((name.to_lowercase(), value.trim().to_owned()));
+    }
 }
 
 /// A token of the test's issuer for a user of `acme` in `prod`.

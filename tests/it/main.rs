@@ -24,6 +24,8 @@ mod envoy_lint;
 mod evaluators;
 mod ext_authz;
 mod grpc;
+mod hostile;
+mod http2;
 mod layout;
 mod mtls;
 mod random;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         envoy_lint::trials(),
         ext_authz::trials(),
         grpc::trials(),
+        hostile::trials(),
         layout::trials(),
         mtls::trials(),
         random::trials(),
