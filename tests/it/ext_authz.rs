@@ -2,19 +2,10 @@
 //! generated from Envoy's own files: it encodes what our contract decodes, and the other way round.
 
 use std::collections::HashMap;
-use std::io;
-use std::sync::Arc;
 
-use ecs_authz::catalog::Catalog;
 use ecs_authz::config::Config;
-use ecs_authz::decision::DependencyMode;
-use ecs_authz::grpc::ext_authz::ExtAuthz;
-use ecs_authz::grpc::wire;
-use ecs_authz::pdp::Pdp;
-use ecs_authz::request::Identity;
 use ecs_authz::server::{RunningServer, ServerConfig};
-use ecs_authz::store::cache::PolicyCache;
-use ecs_authz::store::{LoadFuture, PolicyStore, Revision, StoreError, StoreHealth};
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue, Metadata};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{
     HttpRequest, Peer, Request as Attributes,
@@ -25,7 +16,7 @@ use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, 
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value};
 use libtest_mimic::Trial;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 use tonic::Code;
 
 use crate::support::{PolicyDir, block_on, channel, config, trials};
@@ -48,7 +39,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_route_can_enforce_dependencies,
         a_route_tells_where_it_is,
         a_fault_of_the_client_is_a_denial_never_an_error,
-        a_fault_of_ours_is_an_error_never_a_denial,
         checks_are_served_only_where_they_are_configured,
         a_configuration_is_read_strictly,
         the_shipped_configuration_is_read,
@@ -65,18 +55,37 @@ scope = { project = "prod" }
 subject = { user = "carol" }
 policy = "ECS CommonOperations"
 scope = { enterprise_project = "ep-1" }
+
+[[grant]]
+subject = { agency = "ops" }
+policy = "ECS ReadOnlyAccess"
+scope = { project = "prod" }
 "#;
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [[ext_authz.principal]]
 source = "jwt_metadata"
 payload_key = "jwt_payload"
-claims = { domain_id = "domain.id", user_id = "sub", project_id = "project.id", group_ids = "groups" }
+[ext_authz.principal.claims]
+domain_id = "domain.id"
+user_id = "sub"
+agency_id = "agency"
+project_id = "project.id"
+group_ids = "groups"
+role_names = "roles"
+mfa_present = "mfa"
 
 [[ext_authz.principal]]
 source = "headers"
 trusted_peers = ["spiffe://acme.example/gateway"]
-names = { domain_id = "x-domain-id", user_id = "x-user-id", project_id = "x-project-id", group_ids = "x-groups" }
+[ext_authz.principal.names]
+domain_id = "x-domain-id"
+user_id = "x-user-id"
+agency_id = "x-agency-id"
+project_id = "x-project-id"
+group_ids = "x-groups"
+role_names = "x-roles"
+mfa_present = "x-mfa"
 
 [[ext_authz.principal]]
 source = "mtls"
@@ -86,7 +95,7 @@ user_id = "alice"
 project_id = "prod"
 "#;
 
-fn parsed(text: &str) -> Config {
+pub(crate) fn parsed(text: &str) -> Config {
     let dir = PolicyDir::new();
     dir.write("config.toml", text);
     Config::load(&dir.path().join("config.toml")).unwrap()
@@ -103,24 +112,24 @@ async fn server() -> &'static RunningServer {
     &SERVER.get_or_init(start).await.1
 }
 
-fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     Value { kind: Some(Kind::StringValue(text.into())) }
 }
 
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     let fields = fields.map(|(name, value)| (name.to_owned(), value)).into();
     Value { kind: Some(Kind::StructValue(Struct { fields })) }
 }
 
 /// A check in the making.
 #[derive(Clone, Default)]
-struct Check {
-    attributes: AttributeContext,
+pub(crate) struct Check {
+    pub(crate) attributes: AttributeContext,
     http: HttpRequest,
 }
 
 impl Check {
-    fn new(method: &str, path: &str) -> Self {
+    pub(crate) fn new(method: &str, path: &str) -> Self {
         let http = HttpRequest { method: method.into(), path: path.into(), ..Default::default() };
         Self { http, ..Default::default() }
     }
@@ -134,13 +143,13 @@ impl Check {
     }
 
     /// Alice's action on a server.
-    fn action(body: &str) -> Self {
+    pub(crate) fn action(body: &str) -> Self {
         let mut check = Self::alice("POST", "/v2.1/prod/servers/1/action");
         check.http.raw_body = body.into();
         check
     }
 
-    fn claims<const N: usize>(mut self, claims: [(&str, Value); N]) -> Self {
+    pub(crate) fn claims<const N: usize>(mut self, claims: [(&str, Value); N]) -> Self {
         let payload = HashMap::from([("jwt_payload".to_owned(), object(claims))]);
         let namespace = "envoy.filters.http.jwt_authn".to_owned();
         let filter_metadata = HashMap::from([(namespace, Struct { fields: payload })]);
@@ -148,13 +157,13 @@ impl Check {
         self
     }
 
-    fn peer(mut self, principal: &str) -> Self {
+    pub(crate) fn peer(mut self, principal: &str) -> Self {
         self.attributes.source = Some(Peer { principal: principal.into(), ..Default::default() });
         self
     }
 
     /// Headers by themselves, as with encode_raw_headers.
-    fn raw(mut self, headers: &[(&str, &str)]) -> Self {
+    pub(crate) fn raw(mut self, headers: &[(&str, &str)]) -> Self {
         let headers = headers.iter().map(|(key, value)| HeaderValue {
             key: key.to_string(),
             raw_value: value.as_bytes().to_vec(),
@@ -170,12 +179,12 @@ impl Check {
         self
     }
 
-    fn message(self) -> CheckRequest {
+    pub(crate) fn message(self) -> CheckRequest {
         let request = Some(Attributes { http: Some(self.http), ..Default::default() });
         CheckRequest { attributes: Some(AttributeContext { request, ..self.attributes }) }
     }
 
-    fn send(self) -> Answer {
+    pub(crate) fn send(self) -> Answer {
         Answer::of(block_on(async {
             let mut client = AuthorizationClient::new(channel(server().await).await);
             client.check(self.message()).await.expect("never a gRPC error").into_inner()
@@ -185,16 +194,16 @@ impl Check {
 
 /// An answer, taken apart.
 #[derive(Debug)]
-struct Answer {
-    code: i32,
-    http_status: i32,
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) http_status: i32,
     headers: HashMap<String, String>,
-    body: String,
+    pub(crate) body: String,
     facts: HashMap<String, Value>,
 }
 
 impl Answer {
-    fn of(response: CheckResponse) -> Self {
+    pub(crate) fn of(response: CheckResponse) -> Self {
         // Unset, Envoy would let the request through.
         let status = response.status.expect("a status");
         let (http_status, headers, body) = match response.http_response.expect("a response") {
@@ -209,6 +218,9 @@ impl Answer {
                 (http_status, denied.headers, denied.body)
             }
         };
+        // Envoy's default would be to add to what is there.
+        let replaces = HeaderAppendAction::OverwriteIfExistsOrAdd as i32;
+        assert!(headers.iter().all(|option| option.append_action == replaces), "{headers:?}");
         let headers = headers.into_iter().filter_map(|option| option.header);
         Self {
             code: status.code,
@@ -227,7 +239,7 @@ impl Answer {
     }
 
     /// `ALLOW`, or why not.
-    fn outcome(&self) -> &str {
+    pub(crate) fn outcome(&self) -> &str {
         if self.code == 0 { "ALLOW" } else { self.fact("reason") }
     }
 }
@@ -308,7 +320,7 @@ fn claims_of_other_types_are_denied() {
 
 const IDENTITY: [(&str, &str); 3] =
     [("x-domain-id", "acme"), ("x-user-id", "alice"), ("x-project-id", "prod")];
-const GATEWAY: &str = "spiffe://acme.example/gateway";
+pub(crate) const GATEWAY: &str = "spiffe://acme.example/gateway";
 
 fn identity_headers_count_only_from_a_named_peer() {
     let check = || Check::new("GET", "/v2.1/prod/servers");
@@ -486,46 +498,6 @@ fn a_fault_of_the_client_is_a_denial_never_an_error() {
         client.check(CheckRequest::default()).await.expect("never a gRPC error").into_inner()
     });
     assert_eq!(Answer::of(nothing).outcome(), "UNAUTHENTICATED");
-}
-
-/// A store that is down.
-#[derive(Debug)]
-struct DownStore;
-
-impl PolicyStore for DownStore {
-    fn revision(&self, _: &str) -> Revision {
-        Revision(1)
-    }
-
-    fn load<'a>(&'a self, _: &'a Identity) -> LoadFuture<'a> {
-        Box::pin(async { Err(StoreError::Unavailable(Arc::new(io::Error::other("down")))) })
-    }
-
-    fn changes(&self) -> watch::Receiver<()> {
-        watch::channel(()).1
-    }
-
-    fn health(&self) -> StoreHealth {
-        StoreHealth::Current
-    }
-}
-
-fn a_fault_of_ours_is_an_error_never_a_denial() {
-    use prost::Message as _;
-    use wire::envoy::service::auth::v3::authorization_server::Authorization as _;
-    let catalog = Arc::new(Catalog::published().unwrap());
-    let cache = PolicyCache::new(Arc::new(DownStore), catalog.action_count(), 1 << 20);
-    let pdp = Arc::new(Pdp::new(catalog, cache, DependencyMode::Report));
-    let service = ExtAuthz::new(pdp, parsed(CONFIG).ext_authz.unwrap());
-    let bytes = Check::action(r#"{"os-stop": null}"#).message().encode_to_vec();
-    let ours = wire::envoy::service::auth::v3::CheckRequest::decode(bytes.as_slice()).unwrap();
-    let answer = block_on(service.check(tonic::Request::new(ours))).unwrap().into_inner();
-    let bytes = answer.encode_to_vec();
-    let theirs = CheckResponse::decode(bytes.as_slice()).unwrap();
-    assert!(matches!(theirs.http_response, Some(HttpResponse::ErrorResponse(_))), "{theirs:?}");
-    let answer = Answer::of(theirs);
-    assert_eq!((answer.code, answer.http_status), (Code::Unavailable.into(), 503));
-    assert!(!answer.body.contains("down"), "what caused it stays inside: {}", answer.body);
 }
 
 fn checks_are_served_only_where_they_are_configured() {

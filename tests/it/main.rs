@@ -23,9 +23,11 @@ mod envoy;
 mod envoy_lint;
 mod evaluators;
 mod ext_authz;
+mod faults;
 mod grpc;
 mod hostile;
 mod http2;
+mod identity;
 mod layout;
 mod mtls;
 mod random;
@@ -44,8 +46,10 @@ fn main() -> ExitCode {
         envoy::trials(),
         envoy_lint::trials(),
         ext_authz::trials(),
+        faults::trials(),
         grpc::trials(),
         hostile::trials(),
+        identity::trials(),
         layout::trials(),
         mtls::trials(),
         random::trials(),
