@@ -120,17 +120,20 @@ fn hold<T: Debug + Sync>(
     rows: &[(T, &str)],
     ask: impl Fn(&T, &str) -> String + Sync,
 ) {
-    let found: Vec<String> = thread::scope(|scope| {
+    let marker = |index: usize| format!("{table}-{index}-");
+    let answers: Vec<String> = thread::scope(|scope| {
         let asked = rows.iter().enumerate().map(|(index, (sent, _))| {
-            let (marker, ask) = (format!("{table}-{index}-"), &ask);
-            scope.spawn(move || outcome(edge, &marker, &ask(sent, &marker)))
+            let (marker, ask) = (marker(index), &ask);
+            scope.spawn(move || ask(sent, &marker))
         });
         let asked: Vec<_> = asked.collect();
-        asked.into_iter().map(|found| found.join().expect("an outcome")).collect()
+        asked.into_iter().map(|answer| answer.join().expect("an answer")).collect()
     });
+    // Once all are answered: what reaches the API behind an answer's back is seen as well.
     let mut otherwise = String::new();
-    for ((sent, expected), found) in rows.iter().zip(&found) {
-        if expected != found {
+    for (index, ((sent, expected), answer)) in rows.iter().zip(&answers).enumerate() {
+        let found = outcome(edge, &marker(index), answer);
+        if *expected != found {
             writeln!(otherwise, "{sent:?}\n  expected {expected:?}\n  found    {found:?}").unwrap();
         }
     }

@@ -48,7 +48,7 @@ pub(crate) async fn exchange(address: &str, parts: &[Part]) -> End {
     let mut end = End::Ended;
     while let Some((kind, flags, payload)) = read_frame(&mut stream).await {
         match kind {
-            // Trailers would be the second: an answer that goes on after a 100 is read over.
+            // A 100 is no answer yet, and trailers are none.
             HEADERS if matches!(end, End::Ended | End::Status(100)) => end = End::Status(status(&payload)),
             RST_STREAM | GOAWAY => return end,
             _ => {}
