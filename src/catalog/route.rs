@@ -58,6 +58,14 @@ impl<'a> Segments<'a> {
         Some(segments)
     }
 
+    /// The segments without the format that the last one ends with, if it does.
+    fn without_format(&self) -> Option<Self> {
+        let mut segments = *self;
+        let last = segments.texts.get_mut(segments.count.checked_sub(1)?)?;
+        *last = last.strip_suffix(".json").or_else(|| last.strip_suffix(".xml"))?;
+        Some(segments)
+    }
+
     pub(super) fn as_slice(&self) -> &[&'a str] {
         self.texts.get(..self.count).unwrap_or_default()
     }
@@ -114,8 +122,14 @@ impl RouteTable {
     }
 
     /// The route of a method and a path. The method is compared byte for byte: `HEAD` is not `GET`.
+    ///
+    /// There is none where a format at the end, as in `detail.json`, would make it another: some routers cut it off.
     pub(super) fn find(&self, method: &str, segments: &Segments<'_>) -> Option<RouteId> {
-        self.descend(*self.roots.get(method)?, segments.as_slice())
+        let root = *self.roots.get(method)?;
+        let route = self.descend(root, segments.as_slice())?;
+        let without_format = segments.without_format();
+        let other = without_format.and_then(|segments| self.descend(root, segments.as_slice()));
+        other.is_none_or(|other| other == route).then_some(route)
     }
 
     /// The methods for which these segments are a route.
@@ -173,6 +187,20 @@ mod tests {
         let table = table(&["/s/detail", "/s/{id}/tags"]);
         assert_eq!(find(&table, "GET", "/s/detail/tags"), Some(1));
         assert_eq!(find(&table, "GET", "/s/detail/x"), None);
+    }
+
+    #[test]
+    fn a_format_that_makes_another_route_makes_none() {
+        let table = table(&["/s/{id}", "/s/detail", "/s/{id}/tags"]);
+        for path in ["/s/detail.json", "/s/detail.xml"] {
+            assert_eq!(find(&table, "GET", path), None, "{path}");
+        }
+        for path in
+            ["/s/1.json", "/s/detail.html", "/s/detail.json.json", "/s/detail.JSON", "/s/detailx.json"]
+        {
+            assert_eq!(find(&table, "GET", path), Some(0), "{path}");
+        }
+        assert_eq!(find(&table, "GET", "/s/detail.json/tags"), Some(2));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{Findings, Rule};
 use crate::envoy::document::Node;
 
 /// Headers that only we set, or by which some servers replace method or path. `x-auth-token` is the client's own.
-const FORGED: [&str; 9] = [
+const FORGED: [&str; 16] = [
     "x-auth-decision-id",
     "x-auth-action",
     "x-envoy-auth-partial-body",
@@ -12,8 +12,15 @@ const FORGED: [&str; 9] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "x-original-method",
+    "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
+    "x-script-name",
+    "x-forwarded-method",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
 ];
 
 /// Checks that each is removed early, or by a filter before the question.

@@ -41,10 +41,10 @@ struct Candidate {
 /// Finds the operation of a call, or the reason why it is none.
 pub(super) fn resolve(method: &str, target: &str, body: &Body) -> Result<Operation, &'static str> {
     let segments = path::segments(target).ok_or("NON_CANONICAL_PATH")?;
-    let mut candidates = candidates(method, &segments);
-    // A literal beats a placeholder, segment by segment from the left.
-    let best = candidates.iter().map(Candidate::literals).max().ok_or("UNKNOWN_OPERATION")?;
-    candidates.retain(|candidate| candidate.literals() == best);
+    let mut candidates = best(method, &segments);
+    if candidates.is_empty() || !is_one_route_without_its_format(method, &segments, &candidates) {
+        return Err("UNKNOWN_OPERATION");
+    }
     // The body is looked at only where several operations share method and path.
     let is_told_by_body = candidates.iter().any(|candidate| candidate.row.key().is_some());
     if is_told_by_body {
@@ -60,6 +60,24 @@ pub(super) fn resolve(method: &str, target: &str, body: &Body) -> Result<Operati
         actions: row.actions,
         project: project.map(|index| segments[index].to_owned()),
     })
+}
+
+/// The rows on the most specific template: a literal beats a placeholder, segment by segment from the left.
+fn best(method: &str, segments: &[&str]) -> Vec<Candidate> {
+    let mut candidates = candidates(method, segments);
+    let best = candidates.iter().map(Candidate::literals).max();
+    candidates.retain(|candidate| Some(candidate.literals()) == best);
+    candidates
+}
+
+/// `detail.json` is an id to some routers and `detail` to others.
+fn is_one_route_without_its_format(method: &str, segments: &[&str], found: &[Candidate]) -> bool {
+    let mut cut = segments.to_vec();
+    let Some(last) = cut.last_mut() else { return true };
+    let Some((stem, "json" | "xml")) = last.rsplit_once('.') else { return true };
+    *last = stem;
+    let without = best(method, &cut);
+    without.is_empty() || without[0].literals() == found[0].literals()
 }
 
 fn candidates(method: &str, segments: &[&str]) -> Vec<Candidate> {
