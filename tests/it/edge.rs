@@ -90,7 +90,7 @@ impl Edge {
         Self { envoy, port, reached, _files: files }
     }
 
-    /// Sends bytes as they are and reads the answer until the connection closes.
+    /// Sends bytes as they are and reads the answer.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
         answer(&self.addr(), bytes).await
     }
@@ -203,17 +203,26 @@ async fn answer(addr: &str, bytes: &[u8]) -> Answer {
 }
 
 /// Sends bytes as they are. Answers everything that comes until the connection closes.
-pub(crate) async fn transcript(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
+pub(crate) async fn transcript(stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
+    receive(stream, bytes, |_| false).await
+}
+
+/// Sends bytes as they are and reads until the connection closes or all is there.
+async fn receive(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    bytes: &[u8],
+    is_over: impl Fn(&[u8]) -> bool,
+) -> String {
     // Envoy may refuse before it has read everything.
     let _refused_early = stream.write_all(bytes).await;
     let mut answer = Vec::new();
-    let _reset = stream.read_to_end(&mut answer).await;
+    while !is_over(&answer) && stream.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {}
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends bytes as they are and reads the answer until the connection closes.
+/// Sends bytes as they are and reads the answer.
 pub(crate) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> Answer {
-    let text = transcript(stream, bytes).await;
+    let text = receive(stream, bytes, is_whole).await;
     let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
     let body = if head.to_lowercase().contains("transfer-encoding: chunked") {
@@ -222,6 +231,14 @@ pub(crate) async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, bytes:
         body.to_owned()
     };
     Answer { status, body }
+}
+
+/// Whether an answer has its length. Envoy keeps the connection open for a second after an error of its own.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|part| part == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.and_then(|length| length.parse().ok()) == Some(answer.len() - end - 4)
 }
 
 fn unchunked(text: &str) -> String {
