@@ -1,7 +1,7 @@
 //! A real Envoy with the shipped configuration between a raw client and an API that records what reaches it.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -52,8 +52,9 @@ pub(crate) struct Answer {
 pub(crate) struct Edge {
     envoy: Child,
     port: u16,
+    admin: String,
     reached: Arc<Mutex<Vec<Reached>>>,
-    _files: PolicyDir,
+    files: PolicyDir,
 }
 
 impl Drop for Edge {
@@ -87,7 +88,7 @@ impl Edge {
         files.write("envoy.yaml", &configuration(api));
         let (envoy, admin) = spawn(files.path());
         let port = listener_port(&admin).await;
-        Self { envoy, port, reached, _files: files }
+        Self { envoy, port, admin, reached, files }
     }
 
     /// Sends bytes as they are and reads the answer.
@@ -119,6 +120,56 @@ impl Edge {
         bytes.extend(b"\r\n");
         bytes.extend(body);
         self.raw(&bytes).await
+    }
+
+    /// Sends bytes and leaves without waiting for an answer.
+    pub(crate) async fn hang_up(&self, bytes: &[u8]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+    }
+
+    /// A counter of Envoy, by its whole name.
+    pub(crate) async fn stat(&self, name: &str) -> u64 {
+        let stats = admin(&self.admin, &format!("/stats?filter=^{name}$")).await.body;
+        let value = stats.trim().strip_prefix(name).and_then(|rest| rest.strip_prefix(": "));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no counter {name}: {stats}"))
+    }
+
+    /// Waits until Envoy sends requests to the replica on this port, or sends none.
+    pub(crate) async fn until_healthy(&self, port: u16, healthy: bool) {
+        until(&format!("{port} healthy: {healthy}"), async || self.is_healthy(port).await == Some(healthy))
+            .await;
+    }
+
+    async fn is_healthy(&self, port: u16) -> Option<bool> {
+        let status = &self.replica(port).await?["health_status"];
+        Some(status["failed_active_health_check"] != true && status["failed_outlier_check"] != true)
+    }
+
+    /// How many checks Envoy has sent to the replica on this port.
+    pub(crate) async fn asked(&self, port: u16) -> u64 {
+        let replica = self.replica(port).await.expect("a replica on this port");
+        let counters = replica["stats"].as_array().expect("its counters");
+        let asked = counters.iter().find(|counter| counter["name"] == "rq_total").expect("rq_total");
+        asked["value"].as_str().map_or(Some(0), |value| value.parse().ok()).expect("a number")
+    }
+
+    async fn replica(&self, port: u16) -> Option<Value> {
+        let page = admin(&self.admin, "/clusters?format=json").await.body;
+        let page: Value = serde_json::from_str(&page).ok()?;
+        let clusters = page["cluster_statuses"].as_array()?;
+        let cluster = clusters.iter().find(|cluster| cluster["name"] == "ecs_authz")?;
+        let hosts = cluster["host_statuses"].as_array()?;
+        hosts.iter().find(|host| host["address"]["socket_address"]["port_value"] == port).cloned()
+    }
+
+    /// The lines of the access log about targets with this text.
+    pub(crate) fn logged(&self, marker: &str) -> Vec<Value> {
+        let log = fs::read_to_string(access_log(self.files.path())).unwrap();
+        // The last line may be on its way.
+        let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let names = |line: &Value| line["path"].as_str().is_some_and(|path| path.contains(marker));
+        lines.into_iter().filter(names).collect()
     }
 
     /// The requests that reached the API and have this text in their target.
@@ -160,15 +211,30 @@ pub(crate) fn assert_valid(file: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+fn access_log(folder: &Path) -> PathBuf {
+    folder.join("access.log")
+}
+
+/// Asks again and again, for at most a minute, until it is so.
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    for _ in 0..6_000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within a minute: {what}");
+}
+
 /// Starts Envoy and waits until it says that it is up. Answers its admin address.
 fn spawn(folder: &Path) -> (Child, String) {
     let admin = folder.join("admin.txt");
     let mut child = Command::new(envoy().expect("an Envoy: else the test is ignored"))
-        .args(["--disable-hot-restart", "--concurrency", "1", "-c"])
+        .args(["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "20", "-c"])
         .arg(folder.join("envoy.yaml"))
         .arg("--admin-address-path")
         .arg(&admin)
-        .stdout(Stdio::null())
+        .stdout(fs::File::create(access_log(folder)).expect("a file"))
         .stderr(Stdio::piped())
         .spawn()
         .expect("Envoy");
@@ -184,18 +250,23 @@ fn spawn(folder: &Path) -> (Child, String) {
 }
 
 /// The port that was bound. Listeners come up once the replicas were checked, so this asks until one is there.
-async fn listener_port(admin: &str) -> u16 {
-    let request = b"GET /listeners?format=json HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
+async fn listener_port(addr: &str) -> u16 {
     for _ in 0..6_000 {
-        let listeners: Value = serde_json::from_str(&answer(admin, request).await.body).unwrap_or_default();
+        let listeners: Value =
+            serde_json::from_str(&admin(addr, "/listeners?format=json").await.body).unwrap_or_default();
         let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
-        let ready = answer(admin, b"GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await;
+        let ready = admin(addr, "/ready").await;
         if let (Some(port), 200) = (address["port_value"].as_u64(), ready.status) {
             return u16::try_from(port).expect("a port");
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("Envoy opened no listener within a minute");
+}
+
+/// A page of Envoy's admin interface.
+async fn admin(addr: &str, page: &str) -> Answer {
+    answer(addr, format!("GET {page} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").as_bytes()).await
 }
 
 async fn answer(addr: &str, bytes: &[u8]) -> Answer {

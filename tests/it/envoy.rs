@@ -55,10 +55,13 @@ struct World {
     _policies: PolicyDir,
 }
 
+/// The configuration of the service that is shipped beside Envoy's.
+pub(crate) const SHIPPED_SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/envoy/ecs-authz.toml");
+
 /// The shipped configuration of the service, over policies in which alice may do everything and bob nothing.
 pub(crate) async fn service(policies: &PolicyDir) -> RunningServer {
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/envoy/ecs-authz.toml");
-    let config = ServerConfig { config: Config::load(shipped.as_ref()).unwrap(), ..config(policies.path()) };
+    let config =
+        ServerConfig { config: Config::load(SHIPPED_SERVICE.as_ref()).unwrap(), ..config(policies.path()) };
     RunningServer::start(config).await.unwrap()
 }
 

@@ -33,9 +33,11 @@ mod mtls;
 mod random;
 mod readme;
 mod reference;
+mod replica;
 mod support;
 mod tables;
 mod tools;
+mod unanswered;
 
 fn main() -> ExitCode {
     let trials: Vec<Trial> = [
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         readme::trials(),
         tables::trials(),
         tools::trials(),
+        unanswered::trials(),
     ]
     .into_iter()
     .flatten()
