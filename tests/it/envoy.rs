@@ -8,6 +8,8 @@ use ecs_authz::config::Config;
 use ecs_authz::server::{RunningServer, ServerConfig};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::edge::{Edge, PATIENT, assert_valid, envoy, token, with_places};
 use crate::support::{PolicyDir, block_on, config, trial, trials};
@@ -16,7 +18,11 @@ use crate::support::{PolicyDir, block_on, config, trial, trials};
 pub(crate) type OnEdge = fn(&Edge);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let alone = trials![the_shipped_configuration_is_valid, without_the_service_nothing_is_let_through];
+    let alone = trials![
+        the_shipped_configuration_is_valid,
+        without_the_service_nothing_is_let_through,
+        a_body_that_is_cut_short_is_refused
+    ];
     let on_edge: [(&str, OnEdge); 4] = [
         (
             "envoy::every_status_row_reaches_the_api_once_or_never",
@@ -207,6 +213,36 @@ fn bodies_are_whole_or_refused(edge: &Edge) {
         );
         assert_eq!(edge.raw(chunked.as_bytes()).await.status, 200);
         assert_eq!(edge.reached("body-chunked")[0].body, b"{\"os-start\":null}");
+    });
+}
+
+/// Where a configuration lets Envoy cut a body, what is left of it decides nothing. What never arrives is not asked.
+fn a_body_that_is_cut_short_is_refused() {
+    block_on(async {
+        let policies = PolicyDir::acme(&[], GRANTS);
+        let service = service(&policies).await;
+        let edits = [PATIENT[0], PATIENT[1], ("allow_partial_message: false", "allow_partial_message: true")];
+        let edge = Edge::start_edited([service.grpc_addr.port(), NOBODY], &edits).await;
+        let authorization = alice();
+        let headers = [("authorization", authorization.as_str())];
+        let large = format!("{{\"os-start\": \"{}\"}}", "x".repeat(140_000));
+        let target = "/v2.1/prod/servers/cut/action";
+        let answer = edge.send("POST", target, &headers, large.as_bytes()).await;
+        assert_eq!(answer.status, 403);
+        assert!(answer.body.contains("BODY_TRUNCATED"), "{}", answer.body);
+        // Its operation is told by the path, so its body is the API's own matter.
+        let answer = edge.send("POST", "/v1/prod/cloudservers/delete", &headers, large.as_bytes()).await;
+        assert_eq!(answer.status, 200);
+
+        let mut stream = TcpStream::connect(edge.addr()).await.unwrap();
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: ecs.example\r\nauthorization: {authorization}\r\n\
+             content-length: 40\r\n\r\n{{\"os-start\":null}}"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let _closed = stream.read_to_end(&mut Vec::new()).await;
+        assert!(edge.reached("cut").is_empty());
     });
 }
 
