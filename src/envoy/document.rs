@@ -1,13 +1,13 @@
 //! An Envoy configuration as a tree whose parts know their lines.
 //!
 //! Read as Envoy 1.40 reads it: YAML or JSON, names of fields in `snake_case` or `camelCase`, `yes` and `on` for true,
-//! numbers as text, durations as `0.25s` or as seconds and nanos. Where Envoy takes one of two readings in silence, as
-//! with a key that stands twice, the document is refused.
+//! numbers as text, durations as `0.25s` or as seconds and nanos; what a field tagged `!ignore` says is dropped. Where
+//! Envoy takes one of two readings in silence, as with a key that stands twice, the document is refused.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 /// The most nodes of a document, aliases spelled out. A large configuration has some ten thousand.
 const MAX_NODES: usize = 1_000_000;
@@ -232,13 +232,16 @@ impl<'a> Reader<'a> {
         let mut fields: Vec<(String, Node)> = Vec::new();
         while let Some((event, span)) = self.next()? {
             let line = span.start.line();
-            let name = match event {
+            let (name, is_ignored) = match event {
                 Event::MappingEnd => break,
-                Event::Scalar(name, ..) => snake_case(&name),
+                Event::Scalar(name, _, _, tag) => (snake_case(&name), tag.is_some_and(|tag| is_ignore(&tag))),
                 _ => return Err(DocumentFault::new(line, "expected the name of a field")),
             };
             let (event, span) = self.next()?.ok_or_else(|| DocumentFault::new(line, "expected a value"))?;
             let value = Node { line, ..self.node(event, span, depth + 1)? };
+            if is_ignored {
+                continue;
+            }
             // Envoy takes one of them and says nothing.
             if fields.iter().any(|(other, _)| *other == name) {
                 return Err(DocumentFault::new(
@@ -275,8 +278,14 @@ fn scalar(text: String, style: ScalarStyle) -> Content {
     }
 }
 
-/// `failureModeAllow` as `failure_mode_allow`. Names that are no field's, such as a filter's, have dots and are kept.
-fn snake_case(name: &str) -> String {
+/// Envoy drops a field whose name has this tag. It is for parts that only aliases use.
+fn is_ignore(tag: &Tag) -> bool {
+    tag.handle == "!" && tag.suffix == "ignore"
+}
+
+/// `failureModeAllow` as `failure_mode_allow`. Names that are no field's, such as a filter's, mostly have dots and are
+/// kept; one that has none is to be compared in this spelling.
+pub(super) fn snake_case(name: &str) -> String {
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return name.to_owned();
     }
@@ -326,6 +335,15 @@ mod tests {
     fn json_and_aliases_are_read_too() {
         let node = Node::parse("{\"a\": &x {\"b\": [1]}, \"c\": *x}").unwrap();
         assert_eq!(node.at("c.b").unwrap().items()[0].number(), Some(1.0));
+    }
+
+    #[test]
+    fn what_is_tagged_to_be_ignored_is_not_there_but_for_its_aliases() {
+        let node = Node::parse("!ignore parts: &x {b: 1}\n!ignore c: 2\nc: 3\nd: *x\n!other e: 4\n").unwrap();
+        assert!(node.get("parts").is_none());
+        assert_eq!(node.get("c").unwrap().number(), Some(3.0));
+        assert_eq!(node.at("d.b").unwrap().number(), Some(1.0));
+        assert_eq!(node.get("e").unwrap().number(), Some(4.0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub use rule::{Rule, Severity};
 use super::document::{DocumentFault, Node};
 use crate::catalog::Catalog;
 
+mod bypass;
 mod certificates;
 mod cluster;
 mod connection_manager;
@@ -51,14 +52,20 @@ pub fn lint(text: &str, catalog: &Catalog) -> Result<Vec<Finding>, DocumentFault
     check_admin(&document, &mut findings);
     let mut asks = false;
     for node in &nodes {
-        match node.type_name() {
-            Some(name) if name.ends_with(".HttpConnectionManager") => {
-                asks |= connection_manager::check(node, &nodes, catalog, &mut findings);
+        check_discovery(node, &mut findings);
+        other_filters::check_upstream(node, &mut findings);
+        stripping::check_added(node, &mut findings);
+        bypass::check_runtime(node, &mut findings);
+        let name = node.type_name().unwrap_or_default();
+        if name.ends_with(".HttpConnectionManager") {
+            if connection_manager::check(node, &nodes, catalog, &mut findings) {
+                asks = true;
+                bypass::check_proxies(node, &nodes, &mut findings);
             }
-            Some(name) if name.ends_with(".DownstreamTlsContext") => {
-                certificates::check(node.message(), &mut findings);
-            }
-            _ => {}
+        } else if name.ends_with(".DownstreamTlsContext") {
+            certificates::check(node.message(), &mut findings);
+        } else if name.ends_with(".proxy_protocol.v3.ProxyProtocol") {
+            bypass::check_proxy_protocol(node.message(), &mut findings);
         }
     }
     if !asks {
@@ -69,6 +76,17 @@ pub fn lint(text: &str, catalog: &Catalog) -> Result<Vec<Finding>, DocumentFault
         );
     }
     Ok(findings.sorted())
+}
+
+/// Listeners and filters that come from elsewhere.
+fn check_discovery(node: &Node, findings: &mut Findings) {
+    let filters = node.list("filters").iter().filter_map(|filter| filter.get("config_discovery"));
+    for elsewhere in
+        ["lds_config", "fcds_config"].into_iter().filter_map(|name| node.get(name)).chain(filters)
+    {
+        let message = "listeners or filters are not in this file: lint what `/config_dump` of a running Envoy holds too";
+        findings.add(Rule::NotInFile, elsewhere.line, message);
+    }
 }
 
 fn check_admin(document: &Node, findings: &mut Findings) {

@@ -14,15 +14,34 @@ pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
                 }
             }
             None => {
-                let line = values.iter().fold(line.to_owned(), |line, (name, value)| {
-                    line.replace(&format!("{{{{{name}}}}}"), value)
-                });
-                filled.push_str(&line);
+                filled.push_str(&fill_line(line, values));
                 filled.push('\n');
             }
         }
     }
     filled
+}
+
+/// From left to right, so that what is filled in is not read as a place.
+fn fill_line(line: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("{{") {
+        filled.push_str(before);
+        let place = after.split_once("}}");
+        let value = place.and_then(|(name, _)| values.iter().find(|(other, _)| *other == name));
+        match (place, value) {
+            (Some((_, after)), Some((_, value))) => {
+                filled.push_str(value);
+                rest = after;
+            }
+            _ => {
+                filled.push_str("{{");
+                rest = after;
+            }
+        }
+    }
+    filled + rest
 }
 
 #[cfg(test)]
@@ -34,5 +53,7 @@ mod tests {
         let template = "a: {{x}} {{x}}\n  {{block}}\n  {{none}}\nb: {{unknown}}\n";
         let filled = fill(template, &[("x", "1"), ("block", "- c\n  d\n"), ("none", "")]);
         assert_eq!(filled, "a: 1 1\n  - c\n    d\nb: {{unknown}}\n");
+        let filled = fill("{{x}} {{y}} {{{x}}} {{", &[("x", "{{y}}"), ("y", "{{x}}")]);
+        assert_eq!(filled, "{{y}} {{x}} {{{x}}} {{\n");
     }
 }

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::support::{PolicyDir, program, trial, trials};
 
+mod attacks;
+
 const JWT: &str = include_str!("../../deploy/envoy/jwt.yaml");
 const MTLS: &str = include_str!("../../deploy/envoy/mtls.yaml");
 
@@ -16,6 +18,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     let fixed = trials![
         the_shipped_configurations_are_what_the_program_writes,
         the_shipped_configurations_have_no_findings,
+        what_is_safe_has_no_findings,
+        two_edits_together_are_found,
+        discovered_routes_are_found_where_they_stand,
+        places_are_filled_in_with_sense_or_not_at_all,
         an_operation_of_a_table_of_ones_own_gets_its_body,
         every_rule_has_a_case,
         spelling_makes_no_difference,
@@ -23,11 +29,15 @@ pub(crate) fn trials() -> Vec<Trial> {
         what_cannot_be_read_is_no_clean_file,
         a_listener_file_is_read_too,
     ];
-    let cases = CASES.iter().enumerate().map(|(index, case)| {
+    let cases = all_cases().enumerate().map(|(index, case)| {
         let name = format!("envoy_lint::case_{index:02}_{}", case.rule.name());
         trial(name, move || case.run())
     });
     fixed.into_iter().chain(cases).collect()
+}
+
+fn all_cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(attacks::CASES)
 }
 
 /// An edit of a shipped configuration, and the one rule that it breaks.
@@ -319,6 +329,94 @@ fn the_shipped_configurations_have_no_findings() {
     }
 }
 
+/// Routes that a discovery service sent stand elsewhere in the dump of a running Envoy.
+fn discovered_routes_are_found_where_they_stand() {
+    let rds = "          rds: {route_config_name: api}\n";
+    let start = JWT.find("          route_config:\n").unwrap();
+    let end = JWT.find("\n  clusters:\n").unwrap();
+    let without = format!("{}{rds}{}", &JWT[..start], &JWT[end..]);
+    let found: Vec<Rule> = findings(&without).iter().map(|finding| finding.rule).collect();
+    assert_eq!(found, [Rule::NotInFile]);
+    let routes = JWT[start..end].replace("          route_config:\n", "");
+    let dump = format!(
+        "{without}\ndump:\n          -\n            \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n\
+         {routes}\n"
+    );
+    assert_eq!(findings(&dump), []);
+    let open = dump.replace(PER_ROUTE, "disabled: true");
+    let found: Vec<Rule> = findings(&open).iter().map(|finding| finding.rule).collect();
+    assert_eq!(found, [Rule::UnauthorizedOperation]);
+}
+
+/// What needs two edits: a name that reads as a field's, another's filter before ours, and bodies of routes alone.
+fn two_edits_together_are_found() {
+    let cases = [
+        (
+            Rule::UnauthorizedOperation,
+            [
+                ("envoy.filters.http.ext_authz\n", "ecsAuthz\n"),
+                ("envoy.filters.http.ext_authz:\n", "ecsAuthz:\n"),
+            ],
+            (PER_ROUTE, "disabled: true"),
+        ),
+        (
+            Rule::FailureModeAllow,
+            [
+                (
+                    "          http_filters:\n",
+                    "          http_filters:\n          - {name: x, typed_config: {\"@type\": t/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz, http_service: {}}}\n",
+                ),
+                ("failure_mode_allow: false", "failure_mode_allow: true"),
+            ],
+            ("stat_prefix: edge", "stat_prefix: edge"),
+        ),
+        (
+            Rule::BodyBytes,
+            [
+                (", pack_as_bytes: true", ""),
+                (
+                    PER_ROUTE,
+                    "check_settings: {with_request_body: {max_request_bytes: 131072, pack_as_bytes: true}}",
+                ),
+            ],
+            ("match: {prefix: /}\n                route", "match: {prefix: /static/}\n                route"),
+        ),
+    ];
+    for (rule, [first, second], third) in cases {
+        let text = [first, second, third].into_iter().fold(JWT.to_owned(), |text, (from, to)| {
+            assert_eq!(text.matches(from).count(), 1, "`{from}` stands once");
+            text.replace(from, to)
+        });
+        let found = findings(&text);
+        assert!(!found.is_empty() && found.iter().all(|finding| finding.rule == rule), "{found:?}");
+    }
+}
+
+/// What Envoy takes and what is safe: none of these edits has a finding.
+fn what_is_safe_has_no_findings() {
+    for (from, to) in attacks::SAFE {
+        assert_eq!(JWT.matches(from).count(), 1, "`{from}` stands once in the base");
+        assert_eq!(findings(&JWT.replace(from, to)), [], "{to}");
+    }
+}
+
+/// What would be another configuration than was meant is refused, and what only looks so is taken.
+fn places_are_filled_in_with_sense_or_not_at_all() {
+    let run = |args: &[&str]| {
+        let output = Command::new(program()).arg("envoy-config").args(args).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    for option in ["--issuer=", "--audience=", "--jwks=", "--domain=", "--domain=a:80", "--domain=a b"] {
+        assert!(!run(&[option]).0, "{option}");
+    }
+    let hostile = "a\"b: {{jwks}}\n- {{routes}}";
+    let (_, text) =
+        run(&["--issuer", hostile, "--domain", "B.test", "--domain", "a.test", "--domain", "b.test"]);
+    assert!(text.contains("domains: [\"a.test\", \"b.test\"]"), "{text}");
+    assert!(text.contains(r#"issuer: "a\"b: {{jwks}}\n- {{routes}}""#), "{text}");
+    assert_eq!(findings(&text), []);
+}
+
 /// The routes follow the table: with an operation that its body tells, the shipped file has a finding, and the routes
 /// that the program writes for this table have none.
 fn an_operation_of_a_table_of_ones_own_gets_its_body() {
@@ -349,7 +447,7 @@ fn an_operation_of_a_table_of_ones_own_gets_its_body() {
 
 fn every_rule_has_a_case() {
     for rule in Rule::ALL {
-        assert!(CASES.iter().any(|case| case.rule == *rule), "{rule}");
+        assert!(all_cases().any(|case| case.rule == *rule), "{rule}");
     }
 }
 

@@ -6,9 +6,7 @@ use crate::envoy::document::Node;
 /// Checks a listener's TLS.
 pub(super) fn check(tls: &Node, findings: &mut Findings) {
     let common = tls.get("common_tls_context").unwrap_or(tls);
-    let context = ["validation_context", "combined_validation_context.default_validation_context"]
-        .into_iter()
-        .find_map(|path| common.at(path));
+    let context = validation(common);
     if let Some(context) = context {
         let is_untrusted = |node: &&Node| node.is_enum("ACCEPT_UNTRUSTED", 1);
         if let Some(setting) = context.get("trust_chain_verification").filter(is_untrusted) {
@@ -20,17 +18,17 @@ pub(super) fn check(tls: &Node, findings: &mut Findings) {
             );
         }
     }
-    let vouchers =
-        ["trusted_ca", "ca_certificate_provider_instance", "system_root_certs", "custom_validator_config"];
-    let by_file = context.is_some_and(|context| vouchers.iter().any(|name| context.get(name).is_some()));
-    let by_discovery = [
-        "validation_context_sds_secret_config",
-        "combined_validation_context.validation_context_sds_secret_config",
-    ];
-    let by_discovery = by_discovery.into_iter().any(|path| common.at(path).is_some());
+    if let Some(context) = context {
+        findings.expect_false(
+            Rule::ClientCertificate,
+            context,
+            "allow_expired_certificate",
+            "who had a certificate once would be believed for ever",
+        );
+    }
     let is_asked = context.is_some()
         || tls.get("require_client_certificate").is_some_and(|it| it.truth() != Some(false));
-    if is_asked && !by_file && !by_discovery {
+    if is_asked && !is_vouched(common) {
         let line = context.or(tls.get("require_client_certificate")).map_or(tls.line, |node| node.line);
         findings.add(
             Rule::ClientCertificate,
@@ -38,4 +36,27 @@ pub(super) fn check(tls: &Node, findings: &mut Findings) {
             "expected `validation_context.trusted_ca`: without an authority Envoy believes any certificate",
         );
     }
+}
+
+fn validation(common: &Node) -> Option<&Node> {
+    let paths = ["validation_context", "combined_validation_context.default_validation_context"];
+    paths.into_iter().find_map(|path| common.at(path))
+}
+
+/// Whether a certificate of the other side is believed only if an authority, or its own fingerprint, vouches for it.
+pub(super) fn is_vouched(common: &Node) -> bool {
+    let by_file = [
+        "trusted_ca",
+        "ca_certificate_provider_instance",
+        "system_root_certs",
+        "custom_validator_config",
+        "verify_certificate_hash",
+        "verify_certificate_spki",
+    ];
+    let by_discovery = [
+        "validation_context_sds_secret_config",
+        "combined_validation_context.validation_context_sds_secret_config",
+    ];
+    validation(common).is_some_and(|context| by_file.iter().any(|name| context.get(name).is_some()))
+        || by_discovery.into_iter().any(|path| common.at(path).is_some())
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Findings, Rule};
+use super::{Findings, Rule, certificates};
 use crate::envoy::document::Node;
 
 /// Checks the cluster that the filter asks.
@@ -46,11 +46,26 @@ fn check_connections(cluster: &Node, findings: &mut Findings) {
     let addresses = cluster.descendants().into_iter().filter_map(|node| node.get("socket_address"));
     let beyond = addresses.filter_map(|address| Some((address.text_of("address")?, address.line)));
     let mut beyond = beyond.filter(|(address, _)| !is_loopback(address));
-    if cluster.get("transport_socket").is_none()
+    if !is_verified(cluster)
         && let Some((address, line)) = beyond.next()
     {
-        let message = format!("expected a `transport_socket` with TLS: {address} is asked in plain text");
+        let message = format!(
+            "expected a `transport_socket` with TLS and a `trusted_ca`: {address} is asked, whoever it is, or in plain \
+             text"
+        );
         findings.add(Rule::Plaintext, line, message);
+    }
+}
+
+/// Whether what answers has shown who it is. Of sockets other than ours and TLS, nothing is known.
+fn is_verified(cluster: &Node) -> bool {
+    let Some(socket) = cluster.at("transport_socket.typed_config") else { return false };
+    match socket.type_name().and_then(|name| name.rsplit('.').next()) {
+        Some("RawBuffer") => false,
+        Some("UpstreamTlsContext") => {
+            socket.message().get("common_tls_context").is_some_and(certificates::is_vouched)
+        }
+        _ => true,
     }
 }
 
@@ -60,7 +75,9 @@ fn is_loopback(address: &str) -> bool {
 
 fn check_health(cluster: &Node, findings: &mut Findings) {
     let threshold = cluster.at("common_lb_config.healthy_panic_threshold");
-    if threshold.and_then(|it| it.get("value").unwrap_or(it).number()) != Some(0.0) {
+    // A message without its number, as a dump has it, is zero.
+    let percent = threshold.map(|it| it.get("value").map_or(Some(0.0), Node::number));
+    if percent.flatten() != Some(0.0) {
         findings.add(
             Rule::Panic,
             threshold.map_or(cluster.line, |threshold| threshold.line),

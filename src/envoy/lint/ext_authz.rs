@@ -49,9 +49,19 @@ fn check_enforcement(filter: &Node, findings: &mut Findings) {
     findings.expect_false(rule, filter, "disabled", "the filter would run only where a route says so");
     let Some(config) = filter.get("typed_config").map(Node::message) else { return };
     findings.expect_false(rule, config, "shadow_mode", "what is denied is forwarded");
-    for path in ["filter_enabled", "filter_enabled_metadata"] {
-        findings.expect_false(rule, config, path, "requests that are left out are not authorized");
+    let why = "requests that are left out are not authorized";
+    findings.expect_false(rule, config, "filter_enabled_metadata", why);
+    if !config.get("filter_enabled").is_some_and(is_always) {
+        findings.expect_false(rule, config, "filter_enabled", why);
     }
+}
+
+/// Whether a fraction is 100 %, and nothing at run time can change it.
+fn is_always(fraction: &Node) -> bool {
+    let Some(default) = fraction.get("default_value") else { return false };
+    let is_percent = default.get("denominator").is_none_or(|it| it.is_enum("HUNDRED", 0));
+    let numerator = default.get("numerator").and_then(Node::number);
+    is_percent && numerator == Some(100.0) && fraction.get("runtime_key").is_none()
 }
 
 fn check_errors(config: &Node, findings: &mut Findings) {

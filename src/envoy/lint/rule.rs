@@ -80,6 +80,7 @@ rules! {
     ErrorStatus "error-status" Danger "an error must not look like a success, nor like a denial";
     ClientCertificate "client-certificate" Danger "an identity counts only if somebody vouches for it";
     ClientCertificateHeader "client-certificate-header" Danger "a client can write x-forwarded-client-cert itself";
+    Token "token" Danger "claims count only from a verified token that is for this API, and that ends";
     HeaderMutations "header-mutations" Risk "an answer may set our headers, and nothing else";
     RawHeaders "raw-headers" Risk "joined headers can't be told apart, so some good ones are refused";
     HostWildcard "host-wildcard" Risk "two Host headers are joined to one that matches only `*`";

@@ -28,7 +28,8 @@ pub(super) fn check(manager: &Node, filters_before: &[Node], findings: &mut Find
     let early =
         manager.list("early_header_mutation_extensions").iter().filter_map(|it| it.get("typed_config"));
     let early = early.flat_map(|config| config.message().list("mutations"));
-    let by_filter = filters_before.iter().filter_map(|filter| filter.get("typed_config"));
+    let is_on = |filter: &&Node| filter.get("disabled").is_none_or(|it| it.truth() == Some(false));
+    let by_filter = filters_before.iter().filter(is_on).filter_map(|filter| filter.get("typed_config"));
     let by_filter =
         by_filter.filter(|config| config.type_name().is_some_and(|name| name.contains(".header_mutation.")));
     let by_filter = by_filter.filter_map(|config| config.message().at("mutations.request_mutations"));
@@ -49,12 +50,29 @@ pub(super) fn check(manager: &Node, filters_before: &[Node], findings: &mut Find
     }
 }
 
+/// Checks what a route, virtual host or cluster adds after the question.
+pub(super) fn check_added(node: &Node, findings: &mut Findings) {
+    let keys = node.list("request_headers_to_add").iter().filter_map(|it| it.at("header.key"));
+    for key in keys {
+        if let Some(name) =
+            FORGED.into_iter().find(|name| key.text().is_some_and(|key| key.eq_ignore_ascii_case(name)))
+        {
+            let message =
+                format!("expected no `{name}` to be added: it comes after the decision and is not ours");
+            findings.add(Rule::ForgedHeaders, key.line, message);
+        }
+    }
+}
+
 fn removes(mutation: &Node, name: &str) -> bool {
     if mutation.text_of("remove").is_some_and(|removed| removed.eq_ignore_ascii_case(name)) {
         return true;
     }
     let Some(matcher) = mutation.at("remove_on_match.key_matcher") else { return false };
-    let text = |kind| matcher.text_of(kind).map(str::to_ascii_lowercase);
+    // Names are in lower case by then, so another pattern matches none.
+    let folds_case = matcher.get("ignore_case").and_then(Node::truth) == Some(true);
+    let fold = |text: &str| if folds_case { text.to_ascii_lowercase() } else { text.to_owned() };
+    let text = |kind| matcher.text_of(kind).map(fold);
     text("exact").is_some_and(|exact| exact == name)
         || text("prefix").is_some_and(|prefix| name.starts_with(&prefix))
 }
