@@ -48,10 +48,50 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+/// Where clients reach Envoy: for tasks of a test, which must not keep the Envoy of a failed test alive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door {
+    port: u16,
+}
+
+impl Door {
+    /// Sends bytes as they are and reads the answer.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
+        answer(&format!("127.0.0.1:{}", self.port), bytes).await
+    }
+
+    /// Sends a request of a user.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let mut bytes =
+            format!("{method} {target} HTTP/1.1\r\nhost: ecs.example\r\nconnection: close\r\n").into_bytes();
+        for (name, value) in headers {
+            bytes.extend(format!("{name}: {value}\r\n").bytes());
+        }
+        if !body.is_empty() {
+            bytes.extend(format!("content-length: {}\r\n", body.len()).bytes());
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(body);
+        self.raw(&bytes).await
+    }
+
+    /// Sends bytes and leaves without waiting for an answer.
+    pub(crate) async fn hang_up(&self, bytes: &[u8]) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+    }
+}
+
 /// A running Envoy and the API behind it. Ended with the test.
 pub(crate) struct Edge {
     envoy: Child,
-    port: u16,
+    pub(crate) door: Door,
     admin: String,
     reached: Arc<Mutex<Vec<Reached>>>,
     files: PolicyDir,
@@ -88,17 +128,17 @@ impl Edge {
         files.write("envoy.yaml", &configuration(api));
         let (envoy, admin) = spawn(files.path());
         let port = listener_port(&admin).await;
-        Self { envoy, port, admin, reached, files }
+        Self { envoy, door: Door { port }, admin, reached, files }
     }
 
     /// Sends bytes as they are and reads the answer.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Answer {
-        answer(&self.addr(), bytes).await
+        self.door.raw(bytes).await
     }
 
     /// Where Envoy listens.
     pub(crate) fn addr(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.door.port)
     }
 
     /// Sends a request of a user.
@@ -109,23 +149,7 @@ impl Edge {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let mut bytes =
-            format!("{method} {target} HTTP/1.1\r\nhost: ecs.example\r\nconnection: close\r\n").into_bytes();
-        for (name, value) in headers {
-            bytes.extend(format!("{name}: {value}\r\n").bytes());
-        }
-        if !body.is_empty() {
-            bytes.extend(format!("content-length: {}\r\n", body.len()).bytes());
-        }
-        bytes.extend(b"\r\n");
-        bytes.extend(body);
-        self.raw(&bytes).await
-    }
-
-    /// Sends bytes and leaves without waiting for an answer.
-    pub(crate) async fn hang_up(&self, bytes: &[u8]) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
+        self.door.send(method, target, headers, body).await
     }
 
     /// A counter of Envoy, by its whole name.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic_health::ServingStatus::{NotServing, Serving};
 
-use crate::edge::{Answer, Edge, PATIENT, envoy, token, until};
+use crate::edge::{Answer, Door, Edge, PATIENT, envoy, token, until};
 use crate::envoy::{GRANTS, alice};
 use crate::replica::{BrokenStore, Inside, Replica};
 use crate::support::{PolicyDir, block_on, trials};
@@ -53,20 +53,20 @@ const WATCHFUL: [(&str, &str); 4] = [
 ];
 
 /// Envoy in front of these replicas, with so much time for a request and for a try.
-async fn edge(replicas: [u16; 2], request: &str, each_try: &str) -> Arc<Edge> {
+async fn edge(replicas: [u16; 2], request: &str, each_try: &str) -> Edge {
     let (request, each_try) = (format!("timeout: {request}"), format!("max_interval: {each_try}"));
     let times = [("timeout: 0.25s", request.as_str()), ("max_interval: 0.12s", each_try.as_str())];
-    Arc::new(Edge::start_edited(replicas, &[&times[..], &WATCHFUL].concat()).await)
+    Edge::start_edited(replicas, &[&times[..], &WATCHFUL].concat()).await
 }
 
-async fn get(edge: &Edge, user: &str, server: &str) -> Answer {
+async fn get(door: Door, user: &str, server: &str) -> Answer {
     let authorization = token(user, |_| {});
     let target = format!("/v2.1/prod/servers/{server}");
-    edge.send("GET", &target, &[("authorization", &authorization)], b"").await
+    door.send("GET", &target, &[("authorization", &authorization)], b"").await
 }
 
 async fn until_served(edge: &Edge) {
-    until("alice is served", async || get(edge, "alice", "until-served").await.status == 200).await;
+    until("alice is served", async || get(edge.door, "alice", "until-served").await.status == 200).await;
 }
 
 /// How many requests of a load were answered, and how many of them with a 503.
@@ -86,17 +86,17 @@ impl Load {
     /// A bound, so that no load goes on for ever; no test needs as many.
     const MOST: usize = 20_000;
 
-    fn start(edge: &Arc<Edge>) -> Self {
+    fn start(door: Door) -> Self {
         let (answered, enough) = (watch::Sender::new(0), Arc::new(AtomicBool::new(false)));
         let mut workers = JoinSet::new();
         for worker in 0..WORKERS {
-            let (edge, answered, enough) = (edge.clone(), answered.clone(), enough.clone());
+            let (answered, enough) = (answered.clone(), enough.clone());
             workers.spawn(async move {
                 let user = if worker % 2 == 0 { "alice" } else { "bob" };
                 let mut answers = Vec::new();
                 while !enough.load(Ordering::Relaxed) && answers.len() < Self::MOST {
                     let server = format!("{user}-{worker}-{}-", answers.len());
-                    let status = get(&edge, user, &server).await.status;
+                    let status = get(door, user, &server).await.status;
                     answers.push((server, status));
                     answered.send_modify(|answered| *answered += 1);
                 }
@@ -145,7 +145,7 @@ fn replaced_under_load(signal: &str) -> usize {
     let mut replicas = two_replicas(&policies);
     block_on(async {
         let edge = edge(replicas.each_ref().map(Replica::port), "10s", "5s").await;
-        let load = Load::start(&edge);
+        let load = Load::start(edge.door);
         for replica in &mut replicas {
             load.answered(100).await;
             replica.signal(signal);
@@ -175,7 +175,7 @@ fn a_replica_that_hangs_fails_what_it_was_deciding_at_most() {
     let [hung, other] = &replicas;
     block_on(async {
         let edge = edge(replicas.each_ref().map(Replica::port), "10s", "2s").await;
-        let load = Load::start(&edge);
+        let load = Load::start(edge.door);
         load.answered(100).await;
         hung.signal("STOP");
         edge.until_healthy(hung.port(), false).await;
@@ -192,11 +192,11 @@ fn a_replica_that_hangs_fails_what_it_was_deciding_at_most() {
 }
 
 /// Both replicas get this signal, after which no request is answered with a decision.
-async fn nothing_passes_after(signal: &str, edge: &Arc<Edge>, replicas: &[Replica; 2]) {
+async fn nothing_passes_after(signal: &str, edge: &Edge, replicas: &[Replica; 2]) {
     until_served(edge).await;
     let before = edge.reached_count();
     replicas.iter().for_each(|replica| replica.signal(signal));
-    let load = Load::start(edge);
+    let load = Load::start(edge.door);
     load.answered(10 * WORKERS).await;
     for replica in replicas {
         edge.until_healthy(replica.port(), false).await;
@@ -240,7 +240,7 @@ fn is_an_error(store: fn() -> BrokenStore, message: &str) {
     block_on(async {
         let replicas = [Inside::broken(store()).await, Inside::broken(store()).await];
         let edge = edge(replicas.each_ref().map(Inside::port), "30s", "15s").await;
-        let (alice, bob) = tokio::join!(get(&edge, "alice", "1"), get(&edge, "bob", "1"));
+        let (alice, bob) = tokio::join!(get(edge.door, "alice", "1"), get(edge.door, "bob", "1"));
         for answer in [alice, bob] {
             assert_eq!(answer.status, 503);
             let fault: Value = serde_json::from_str(&answer.body).unwrap();
@@ -263,7 +263,7 @@ fn a_replica_that_is_slow_is_left_for_another() {
         let replicas = [Inside::broken(BrokenStore::Waits).await, Inside::sound(Server::builder()).await];
         // Less than the two seconds after which the service gives up by itself.
         let edge = edge(replicas.each_ref().map(Inside::port), "30s", "1.5s").await;
-        let load = Load::start(&edge);
+        let load = Load::start(edge.door);
         let retried = "cluster.ecs_authz.upstream_rq_retry_success";
         until("requests were tried again", async || edge.stat(retried).await >= 3).await;
         assert_eq!(load.end(&edge).await.failed, 0);
@@ -274,7 +274,7 @@ fn a_replica_that_says_it_does_not_serve_is_asked_nothing() {
     block_on(async {
         let replicas = two_inside(Server::builder).await;
         let edge = edge(replicas.each_ref().map(Inside::port), "30s", "15s").await;
-        let load = Load::start(&edge);
+        let load = Load::start(edge.door);
         replicas[0].says(NotServing).await;
         edge.until_healthy(replicas[0].port(), false).await;
         load.answered(2 * WORKERS).await;
@@ -285,10 +285,10 @@ fn a_replica_that_says_it_does_not_serve_is_asked_nothing() {
 
         replicas[1].says(NotServing).await;
         edge.until_healthy(replicas[1].port(), false).await;
-        until("alice is refused", async || get(&edge, "alice", "refused").await.status == 503).await;
+        until("alice is refused", async || get(edge.door, "alice", "refused").await.status == 503).await;
         let before = edge.reached_count();
         for _ in 0..10 {
-            assert_eq!(get(&edge, "alice", "refused").await.status, 503);
+            assert_eq!(get(edge.door, "alice", "refused").await.status, 503);
         }
         assert_eq!(edge.reached_count(), before);
 
@@ -302,7 +302,7 @@ fn connections_that_end_of_old_age_fail_nothing() {
         let aging = || Server::builder().max_connection_age(Duration::from_millis(200));
         let replicas = two_inside(aging).await;
         let edge = edge(replicas.each_ref().map(Inside::port), "30s", "15s").await;
-        let load = Load::start(&edge);
+        let load = Load::start(edge.door);
         load.answered(400).await;
         let ended = "cluster.ecs_authz.upstream_cx_close_notify";
         until("connections have ended", async || edge.stat(ended).await >= 6).await;
@@ -311,7 +311,7 @@ fn connections_that_end_of_old_age_fail_nothing() {
 }
 
 /// Sends what a hostile client would, once each.
-async fn provoke(edge: &Edge) {
+async fn provoke(door: Door) {
     let (large, long) = ("x".repeat(200_000), format!("/v2.1/prod/servers/{}", "x".repeat(20_000)));
     let provocations: [(&str, &str, &[u8], u16); 9] = [
         ("POST", "/v2.1/prod/servers/M/action", b"\xff\x00 no JSON", 403),
@@ -326,12 +326,12 @@ async fn provoke(edge: &Edge) {
     ];
     let alice = alice();
     for (method, target, body, status) in provocations {
-        let answer = edge.send(method, target, &[("authorization", &alice)], body).await;
+        let answer = door.send(method, target, &[("authorization", &alice)], body).await;
         assert_eq!(answer.status, status, "{method} {target:.60}: {}", answer.body);
     }
     let head = format!("host: ecs.example\r\nauthorization: {alice}\r\n");
     for _ in 0..10 {
-        edge.hang_up(format!("GET /v2.1/prod/servers/left HTTP/1.1\r\n{head}\r\n").as_bytes()).await;
+        door.hang_up(format!("GET /v2.1/prod/servers/left HTTP/1.1\r\n{head}\r\n").as_bytes()).await;
     }
 }
 
@@ -342,15 +342,14 @@ fn what_clients_provoke_ejects_no_replica() {
         let edge = edge(replicas.each_ref().map(Replica::port), "30s", "15s").await;
         let mut clients = JoinSet::new();
         for _ in 0..30 {
-            let edge = edge.clone();
-            clients.spawn(async move { provoke(&edge).await });
+            clients.spawn(provoke(edge.door));
         }
         clients.join_all().await;
         for counter in ["ejections_enforced_total", "ejections_detected_consecutive_local_origin_failure"] {
             let counter = format!("cluster.ecs_authz.outlier_detection.{counter}");
             assert_eq!(edge.stat(&counter).await, 0, "{counter}");
         }
-        assert_eq!(get(&edge, "alice", "after").await.status, 200);
+        assert_eq!(get(edge.door, "alice", "after").await.status, 200);
     });
 }
 
@@ -392,7 +391,7 @@ fn in_shadow_mode_everything_passes_and_the_decision_is_seen() {
         replicas[0].says(NotServing).await;
         replicas[1].says(NotServing).await;
         let errors = "http.edge.ext_authz.ecs_authz.shadow_error";
-        let passes = async || get(&edge, "bob", "late").await.status == 200;
+        let passes = async || get(edge.door, "bob", "late").await.status == 200;
         until("errors pass", async || passes().await && edge.stat(errors).await > 0).await;
     });
 }
