@@ -12,6 +12,8 @@ use std::{env, fs};
 
 #[path = "src/catalog/compile.rs"]
 mod compile;
+#[path = "src/catalog/object.rs"]
+mod object;
 #[path = "src/catalog/row.rs"]
 mod row;
 #[path = "src/catalog/table.rs"]
@@ -20,7 +22,7 @@ mod table;
 mod template;
 
 use compile::Source;
-use row::{List, Row, Text};
+use row::{List, Row, Text, ValueSource};
 
 const TABLES: &str = "src/catalog/tables";
 const PROTOS: [&str; 2] =
@@ -72,8 +74,7 @@ fn emit(rows: &[Row]) -> Result<String, fmt::Error> {
 }
 
 fn emit_row(code: &mut String, row: &Row) -> fmt::Result {
-    let Row { origin, table, title, routes, body_key, actions, aliases, dependencies, body_dependencies } =
-        row;
+    let Row { origin, table, title, routes, body_key, actions, aliases, dependencies, .. } = row;
     writeln!(code, "Row {{ origin: Origin {{ file: {}, line: {} }},", text(&origin.file), origin.line)?;
     writeln!(code, "table: {}, title: {},", text(table), text(title))?;
     let routes = list(routes, |route| {
@@ -90,11 +91,26 @@ fn emit_row(code: &mut String, row: &Row) -> fmt::Result {
     });
     writeln!(code, "aliases: {aliases},")?;
     writeln!(code, "dependencies: {},", list(dependencies, text))?;
-    let by_body = list(body_dependencies, |entry| {
+    let by_body = list(&row.body_dependencies, |entry| {
         let (member, names) = (text(&entry.member), list(&entry.dependencies, text));
         format!("BodyDependency {{ member: {member}, dependencies: {names} }}")
     });
-    writeln!(code, "body_dependencies: {by_body} }},")
+    writeln!(code, "body_dependencies: {by_body},")?;
+    let resource = row.resource.as_ref().map(|resource| {
+        format!("RowResource {{ kind: {}, ids: {} }}", text(&resource.kind), source(&resource.ids))
+    });
+    let resource = resource.map_or("None".to_owned(), |resource| format!("Some({resource})"));
+    let keys = list(&row.keys, |key| {
+        format!("RowKey {{ name: {}, values: {} }}", text(&key.name), source(&key.values))
+    });
+    writeln!(code, "resource: {resource}, keys: {keys} }},")
+}
+
+fn source(source: &ValueSource) -> String {
+    match source {
+        ValueSource::Placeholder(name) => format!("ValueSource::Placeholder({})", text(name)),
+        ValueSource::Member(path) => format!("ValueSource::Member({})", text(path)),
+    }
 }
 
 fn text(text: &Text) -> String {

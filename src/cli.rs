@@ -18,6 +18,7 @@ mod actions;
 mod check;
 mod envoy_config;
 mod envoy_lint;
+mod explanation;
 mod serve;
 mod validate;
 

@@ -5,6 +5,7 @@
 
 pub mod authorize;
 mod deadline;
+mod explanation;
 pub mod ext_authz;
 mod parse;
 pub mod render;

@@ -45,12 +45,13 @@
 //! | [`policy`] | catalog, decision, request |
 //! | [`store`] | catalog, policy, request |
 //! | [`pdp`] | catalog, decision, policy, request, store |
-//! | [`grpc`] | catalog, decision, pdp, policy, request |
+//! | [`grpc`] | catalog, clock, decision, pdp, policy, request |
 //! | [`health`] | store |
 //! | [`config`] | grpc |
 //! | [`server`] | catalog, config, decision, grpc, health, pdp, store |
-//! | [`cli`] | catalog, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
+//! | [`cli`] | catalog, clock, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
 //! | [`envoy`] | catalog, request |
+//! | [`clock`] | nothing of ours |
 //! | [`telemetry`] | nothing of ours |
 //!
 //! The first four are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
@@ -58,6 +59,7 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod decision;
 pub mod envoy;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::catalog::{ActionId, Call, Catalog, ResolveError};
 use crate::decision::{Decision, DenyReason, DependencyMode};
-use crate::policy::{Evaluation, evaluate};
+use crate::policy::{Evaluation, Scene, evaluate};
 use crate::request::Request;
 use crate::store::cache::PolicyCache;
 use crate::store::{Revision, StoreError};
@@ -18,8 +18,16 @@ use crate::store::{Revision, StoreError};
 pub struct Pdp {
     catalog: Arc<Catalog>,
     policies: PolicyCache,
+    defaults: Defaults,
+}
+
+/// What holds where a request does not say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Defaults {
     /// What dependencies do at least; a request can ask for more.
-    dependency_mode: DependencyMode,
+    pub dependency_mode: DependencyMode,
+    /// The region of the API, which resources and conditions may name.
+    pub region: Option<String>,
 }
 
 /// What a decision rests on. The decision itself is [`Response::decision`].
@@ -55,7 +63,7 @@ impl Response<'_> {
         match self {
             Self::Unresolved(_) => None,
             Self::ForeignProject(call) => Some(call),
-            Self::Evaluated { evaluation, .. } => Some(&evaluation.call),
+            Self::Evaluated { evaluation, .. } => Some(evaluation.call()),
         }
     }
 
@@ -81,8 +89,8 @@ pub enum DecideError {
 impl Pdp {
     /// A decision point over a catalog and a cache of policies.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, policies: PolicyCache, dependency_mode: DependencyMode) -> Self {
-        Self { catalog, policies, dependency_mode }
+    pub fn new(catalog: Arc<Catalog>, policies: PolicyCache, defaults: Defaults) -> Self {
+        Self { catalog, policies, defaults }
     }
 
     /// Decides a request. Waits for the revision that it asks for: the caller sets the deadline.
@@ -103,8 +111,9 @@ impl Pdp {
             self.policies.wait_for(&identity.domain_id, Revision(minimum)).await?;
         }
         let loaded = self.policies.get(identity).await?;
-        let mode = self.dependency_mode.or(request.dependency_mode());
-        let evaluation = evaluate(call, request, loaded.policies.clone(), mode);
+        let mode = self.defaults.dependency_mode.or(request.dependency_mode());
+        let scene = Scene { catalog: &self.catalog, call, request, region: self.defaults.region.as_deref() };
+        let evaluation = evaluate(scene, loaded.policies.clone(), mode);
         Ok(Response::Evaluated { evaluation, revision: loaded.revision })
     }
 

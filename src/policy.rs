@@ -4,23 +4,33 @@
 //! sets of actions. The policies granted to a principal merge into a [`PolicySet`], and [`evaluate()`] decides a call
 //! with it. Combination is deny-overrides: an explicit Deny, then an Allow, else nothing allows. There is no other.
 //!
-//! Grammar: version `1.1` (policies) or `1.0` (roles); `Effect`; `Action` or `NotAction`, see [`Pattern`].
-//! `Resource`, `Condition` and `Depends` are read and then refused: they are not evaluated yet.
+//! Grammar: version `1.1` (policies) or `1.0` (roles, with `Depends`); `Effect`; `Action` or `NotAction`, see [`Pattern`];
+//! `Resource`, see [`ResourcePattern`]; `Condition`, see [`Condition`]. What can't be told of a call never makes a
+//! statement allow, and always makes it deny.
 //!
 //! Pure: no I/O, no clock.
 
 pub use compile::{CompiledPolicy, CompiledStatement, idle_patterns};
-pub use document::{Actions, ConditionEntry, Dependency, Document, MAX_BYTES, Statement, Version};
+pub use condition::{Condition, ConditionFault, Key, KeyFault, Kind};
+pub use document::{Actions, Dependency, Document, MAX_BYTES, Statement, Version};
 pub use error::{DocumentError, DocumentFault};
 pub use evaluate::{Evaluation, evaluate};
+pub use explain::{Considered, Explanation, FailedPart};
 pub use pattern::{Pattern, PatternFault};
 pub use policy_set::{Grant, PolicySet, Scope};
+pub use resource::{Resource, ResourceFault, ResourcePattern};
+pub use scene::Scene;
 
 mod compile;
+mod condition;
 mod document;
 mod error;
 mod evaluate;
+mod explain;
 mod json;
+mod outcome;
 mod pattern;
 mod policy_set;
+mod resource;
+mod scene;
 pub mod system;

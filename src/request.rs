@@ -14,6 +14,21 @@ use crate::decision::DependencyMode;
 /// The condition key by which a caller names the enterprise project of the resource.
 pub const ENTERPRISE_PROJECT: &str = "g:EnterpriseProjectId";
 
+/// The condition keys whose values this service derives: from the principal, the address, the clock and the action.
+const DERIVED_KEYS: [&str; 12] = [
+    "g:CurrentTime",
+    "g:DomainId",
+    "g:DomainName",
+    "g:MFAPresent",
+    "g:PrincipalAccount",
+    "g:ProjectName",
+    "g:RequestedRegion",
+    "g:ServiceName",
+    "g:SourceIp",
+    "g:UserId",
+    "g:UserName",
+    "hw:SourceIp",
+];
 /// The most bytes of an id (IAM.1022) or a name.
 const MAX_ID_BYTES: usize = 128;
 /// The most bytes of a method. The longest registered one has 17.
@@ -77,6 +92,21 @@ pub struct Context {
     pub source_ip: String,
     /// Values of condition keys.
     pub attributes: BTreeMap<String, Vec<String>>,
+    /// The time of the call, in seconds since 1970, if it is known.
+    pub time: Option<u64>,
+    /// The region that the call is made in, or nothing.
+    pub region: String,
+}
+
+/// Names of the principal, which conditions may ask for. Empty where they are not given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The domain's.
+    pub domain: String,
+    /// The user's.
+    pub user: String,
+    /// The project's.
+    pub project: String,
 }
 
 /// A request as a caller sends it: nothing is checked yet.
@@ -102,6 +132,8 @@ pub struct RequestParts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     identity: Identity,
+    names: Names,
+    mfa_present: Option<bool>,
     method: String,
     path: String,
     body: Body,
@@ -148,9 +180,17 @@ impl Request {
         check.call(&method, &path);
         check.body(&body);
         check.context(&context);
+        let names = Names {
+            domain: principal.domain_name.clone(),
+            user: principal.user_name.clone(),
+            project: principal.project_name.clone(),
+        };
+        let mfa_present = principal.mfa_present;
         match check.principal(principal) {
             Some(identity) if check.violations.is_empty() => Ok(Self {
                 identity,
+                names,
+                mfa_present,
                 method,
                 path,
                 body,
@@ -201,7 +241,43 @@ impl Request {
     /// The enterprise project of the resource, if the caller named it.
     #[must_use]
     pub fn enterprise_project(&self) -> Option<&str> {
-        self.context.attributes.get(ENTERPRISE_PROJECT)?.first().map(String::as_str)
+        self.attribute(ENTERPRISE_PROJECT)?.first().map(String::as_str)
+    }
+
+    /// The values that the caller gives a condition key.
+    #[must_use]
+    pub fn attribute(&self, key: &str) -> Option<&[String]> {
+        self.context.attributes.get(key).map(Vec::as_slice)
+    }
+
+    /// The principal's names.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Whether the principal signed in with a second factor, if that is known.
+    #[must_use]
+    pub fn mfa_present(&self) -> Option<bool> {
+        self.mfa_present
+    }
+
+    /// The address that the call came from, or nothing.
+    #[must_use]
+    pub fn source_ip(&self) -> &str {
+        &self.context.source_ip
+    }
+
+    /// The time of the call, in seconds since 1970, if it is known.
+    #[must_use]
+    pub fn time(&self) -> Option<u64> {
+        self.context.time
+    }
+
+    /// The region that the call is made in, if the request says.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        Some(self.context.region.as_str()).filter(|region| !region.is_empty())
     }
 }
 
@@ -310,7 +386,16 @@ impl Check {
         if !context.source_ip.is_empty() && context.source_ip.parse::<IpAddr>().is_err() {
             self.violation("context.source_ip", "expected an IPv4 or IPv6 address");
         }
+        self.length("context.region", &context.region, MAX_ID_BYTES);
         self.attributes("context.attributes", &context.attributes);
+        for key in DERIVED_KEYS {
+            if context.attributes.contains_key(key) {
+                self.violation(
+                    &format!("context.attributes[{key}]"),
+                    "expected no value for a key that this service derives itself",
+                );
+            }
+        }
         let enterprise_projects = context.attributes.get(ENTERPRISE_PROJECT).map_or(0, Vec::len);
         if enterprise_projects > 1 {
             // Two values would be two readings of where the call goes.
@@ -445,6 +530,9 @@ mod tests {
             ("context.source_ip", |parts| parts.context.source_ip = "localhost".into()),
             ("context.attributes[k]", |parts| {
                 parts.context.attributes.insert("k".into(), vec!["x".repeat(1_025)]);
+            }),
+            ("context.attributes[g:UserId]", |parts| {
+                parts.context.attributes.insert("g:UserId".into(), vec!["alice".into()]);
             }),
             ("context.attributes[g:EnterpriseProjectId]", |parts| {
                 let two = vec!["a".into(), "b".into()];

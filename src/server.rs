@@ -19,12 +19,11 @@ use tonic_health::server::HealthReporter;
 
 use crate::catalog::{Catalog, CatalogError, Source};
 use crate::config::Config;
-use crate::decision::DependencyMode;
 use crate::grpc::FILE_DESCRIPTOR_SET;
 use crate::grpc::authorize::Authorize;
 use crate::grpc::ext_authz::{ExtAuthz, ExtAuthzConfig};
 use crate::health;
-use crate::pdp::Pdp;
+use crate::pdp::{Defaults, Pdp};
 use crate::store::cache::PolicyCache;
 use crate::store::directory::{DirectoryStore, FileWatch, OpenError};
 
@@ -55,8 +54,8 @@ pub struct ServerConfig {
     pub grpc_addr: SocketAddr,
     /// Where health is served over HTTP.
     pub http_addr: SocketAddr,
-    /// What dependency actions do at least.
-    pub dependency_mode: DependencyMode,
+    /// What holds where requests do not say otherwise.
+    pub defaults: Defaults,
     /// The most bytes of cached policy sets.
     pub cache_bytes: u64,
     /// Whether listeners beyond loopback may go without TLS.
@@ -161,11 +160,11 @@ pub fn load_catalog(tables: &[PathBuf]) -> Result<Catalog, StartError> {
 pub fn compose_pdp(
     catalog: Arc<Catalog>,
     store: Arc<DirectoryStore>,
-    dependency_mode: DependencyMode,
+    defaults: Defaults,
     cache_bytes: u64,
 ) -> Pdp {
     let cache = PolicyCache::new(store, catalog.action_count(), cache_bytes);
-    Pdp::new(catalog, cache, dependency_mode)
+    Pdp::new(catalog, cache, defaults)
 }
 
 impl RunningServer {
@@ -180,7 +179,7 @@ impl RunningServer {
         let catalog = Arc::new(load_catalog(&config.tables)?);
         let store = Arc::new(DirectoryStore::open(&config.policies, catalog.clone())?);
         let files = store.watch()?;
-        let pdp = Arc::new(compose_pdp(catalog, store.clone(), config.dependency_mode, config.cache_bytes));
+        let pdp = Arc::new(compose_pdp(catalog, store.clone(), config.defaults, config.cache_bytes));
 
         let (grpc_listener, grpc_addr) = bind(config.grpc_addr).await?;
         let (http_listener, http_addr) = bind(config.http_addr).await?;

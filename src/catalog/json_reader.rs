@@ -142,6 +142,29 @@ impl<'a> ObjectReader<'a> {
         self.peek() == Some(b'{')
     }
 
+    /// Whether the value that starts here is an array.
+    #[must_use]
+    pub fn at_array(&self) -> bool {
+        self.peek() == Some(b'[')
+    }
+
+    /// Reads a value that is neither object nor array, as text: a string decoded, a number and a truth value as
+    /// written. `null` is none.
+    ///
+    /// # Errors
+    ///
+    /// If it is not such a value.
+    pub fn scalar(&mut self) -> Outcome<Option<Cow<'a, str>>> {
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => return self.string().map(|text| Some(text.decoded())),
+            Some(b'{' | b'[') => return Err(JsonFault::Syntax(start)),
+            _ => self.skip_value()?,
+        }
+        let text = self.text.get(start..self.at).unwrap_or_default();
+        Ok((text != "null").then_some(Cow::Borrowed(text)))
+    }
+
     /// Reads past one value of any type.
     ///
     /// # Errors
@@ -150,7 +173,7 @@ impl<'a> ObjectReader<'a> {
     pub fn skip_value(&mut self) -> Outcome<()> {
         match self.peek().ok_or(JsonFault::Truncated)? {
             b'{' => self.object(&mut |reader, _| reader.skip_value()),
-            b'[' => self.array(),
+            b'[' => self.array(&mut Self::skip_value),
             b'"' => self.string().map(drop),
             b't' => self.literal("true"),
             b'f' => self.literal("false"),
@@ -172,14 +195,19 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
-    fn array(&mut self) -> Outcome<()> {
+    /// Reads the array that starts here. `item` is called at each value and must consume it.
+    ///
+    /// # Errors
+    ///
+    /// The first fault of the reader or of `item`.
+    pub fn array(&mut self, item: &mut dyn FnMut(&mut Self) -> Outcome<()>) -> Outcome<()> {
         self.enter(b'[')?;
         if self.next_is(b']') {
             return self.leave(b']');
         }
         loop {
             self.skip_white_space();
-            self.skip_value()?;
+            item(self)?;
             if !self.next_is(b',') {
                 return self.leave(b']');
             }

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use super::ActionId;
 use super::body::{Body, Presence};
+use super::member::Seen;
 use super::route::Segments;
-use super::row::{Route, Row, Text};
+use super::row::{Route, Row, Text, ValueSource};
 use super::table::PROJECT;
 use super::template::{self, Segment};
 
@@ -30,6 +31,10 @@ pub struct Operation {
     pub dependencies: Box<[ActionId]>,
     /// The actions that the call depends on when the body has a member, by the member's path.
     pub body_dependencies: Box<[(Text, Box<[ActionId]>)]>,
+    /// The type of the objects that the call touches and where their ids stand, if it names any.
+    pub resource: Option<(Text, ValueSource)>,
+    /// The condition keys that the call itself tells, and where their values stand.
+    pub keys: Box<[(Text, ValueSource)]>,
     /// The placeholders of the route and their positions among its segments.
     placeholders: Box<[(Box<str>, usize)]>,
 }
@@ -49,14 +54,21 @@ impl Operation {
             body_dependencies: by_body
                 .map(|entry| (entry.member.clone(), ids(&entry.dependencies)))
                 .collect(),
+            resource: row.resource.as_ref().map(|resource| (resource.kind.clone(), resource.ids.clone())),
+            keys: row.keys.iter().map(|key| (key.name.clone(), key.values.clone())).collect(),
             placeholders: placeholders(&route.template),
         }
     }
 
-    /// Whether the body tells something that the path does not: which operation it is, or what it depends on.
+    /// Whether the body tells something that the path does not: which operation it is, what it depends on or touches,
+    /// or the value of a condition key.
     #[must_use]
     pub fn needs_body(&self) -> bool {
-        self.body_key.is_some() || !self.body_dependencies.is_empty()
+        let by_body = |source: &ValueSource| matches!(source, ValueSource::Member(_));
+        self.body_key.is_some()
+            || !self.body_dependencies.is_empty()
+            || self.resource.as_ref().is_some_and(|(_, ids)| by_body(ids))
+            || self.keys.iter().any(|(_, values)| by_body(values))
     }
 
     /// The actions that a call with this body depends on.
@@ -93,6 +105,21 @@ impl<'c, 'p> Call<'c, 'p> {
     #[must_use]
     pub fn project(&self) -> Option<&'p str> {
         self.parameters().find(|(name, _)| *name == PROJECT).map(|(_, value)| value)
+    }
+
+    /// What the call tells at this place.
+    #[must_use]
+    pub fn values<'b>(&self, source: &ValueSource, body: &'b Body) -> Seen<'b>
+    where
+        'p: 'b,
+    {
+        match source {
+            ValueSource::Member(path) => body.member(path),
+            ValueSource::Placeholder(name) => {
+                let value = self.parameters().find(|(other, _)| other == name).map(|(_, value)| value);
+                value.map_or(Seen::Unknown, Seen::text)
+            }
+        }
     }
 
     /// What the placeholders stand for, by name, as received.

@@ -34,6 +34,37 @@ pub(super) struct Row {
     pub dependencies: List<Text>,
     /// The actions that the call depends on when its body has a member.
     pub body_dependencies: List<BodyDependency>,
+    /// The object that the call touches, if it touches one or some that it names.
+    pub resource: Option<RowResource>,
+    /// The condition keys whose values the call itself tells.
+    pub keys: List<RowKey>,
+}
+
+/// The objects that a call touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RowResource {
+    /// The type of a resource: `instance` in `ecs:*:*:instance:*`.
+    pub kind: Text,
+    /// Where the objects' ids stand.
+    pub ids: ValueSource,
+}
+
+/// A condition key whose values a call tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RowKey {
+    /// The key: `ecs:FlavorId`.
+    pub name: Text,
+    /// Where its values stand.
+    pub values: ValueSource,
+}
+
+/// Where a call tells something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueSource {
+    /// In the path, at this placeholder.
+    Placeholder(Text),
+    /// In the body, at this member: names from the top, joined by dots, through lists as well.
+    Member(Text),
 }
 
 /// A method and a path template.

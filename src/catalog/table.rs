@@ -14,7 +14,8 @@
 //! dependencies = ["ecs:servers:get"]
 //! ```
 //!
-//! `body_key`, `aliases`, `dependencies` and `body_dependencies` are optional. A route has `{project_id}`, by which
+//! `body_key`, `aliases`, `dependencies`, `body_dependencies`, `resource` and `keys` are optional; [`super::object`]
+//! describes the last two. A route has `{project_id}`, by which
 //! tenants are isolated; a row of an API without projects says `tenancy = "none"`.
 //!
 //! Here stand the checks of one row by itself; the checks between rows are [`super::compile`]'s.
@@ -26,6 +27,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::object::{KeyEntry, ResourceEntry};
 use super::row::{Alias, BodyDependency, List, Origin, Route, Row, Text};
 use super::template::{self, Segment, TemplateFault};
 
@@ -92,6 +94,23 @@ pub enum TableFault {
     /// A member path is not names joined by dots.
     #[error("expected names joined by dots, such as `server.publicip`, found `{0}`")]
     Member(String),
+    /// The type of a resource is not letters, digits and `-`.
+    #[error("expected letters, digits and `-` as a resource's type, found `{0}`")]
+    ResourceType(String),
+    /// A condition key that a call can't tell.
+    #[error("expected a condition key `service:Name` other than the global ones, found `{0}`")]
+    Key(String),
+    /// A placeholder that a route of the row has not.
+    #[error("expected `{{{name}}}` in `{route}`")]
+    NoPlaceholder {
+        /// The placeholder.
+        name: String,
+        /// The route.
+        route: String,
+    },
+    /// A value from nowhere, or from two places.
+    #[error("expected exactly one of `placeholder` and `member`")]
+    PlaceholderOrMember,
     /// A row stands before one that sorts after it.
     #[error("expected rows sorted by first route and body key: `{found}` belongs before {before}")]
     UnsortedRow {
@@ -152,6 +171,9 @@ struct OperationEntry {
     body_dependencies: Vec<BodyDependencyEntry>,
     #[serde(default)]
     tenancy: Tenancy,
+    resource: Option<Spanned<ResourceEntry>>,
+    #[serde(default)]
+    keys: Vec<Spanned<KeyEntry>>,
 }
 
 /// Whether calls belong to a project.
@@ -215,6 +237,8 @@ impl Reader<'_> {
             dependencies,
             body_dependencies,
             tenancy,
+            resource,
+            keys,
         } = entry;
         if tenancy == Tenancy::Project {
             self.projects(&routes);
@@ -222,6 +246,15 @@ impl Reader<'_> {
         if body_key.as_deref() == Some("") {
             self.fault(place, TableFault::Empty("body_key"));
         }
+        let resource = resource.and_then(|entry| {
+            let place = entry.span();
+            self.checked(&place, entry.into_inner().read(&routes))
+        });
+        let keys = keys.into_iter().filter_map(|entry| {
+            let place = entry.span();
+            self.checked(&place, entry.into_inner().read(&routes))
+        });
+        let keys = List::Owned(keys.collect());
         let actions = self.actions(place, actions);
         let dependencies = self.dependencies(&actions, dependencies);
         let body_dependencies =
@@ -236,6 +269,8 @@ impl Reader<'_> {
             dependencies: owned(dependencies),
             body_dependencies: List::Owned(body_dependencies),
             actions: owned(actions),
+            resource,
+            keys,
         }
     }
 
@@ -359,6 +394,10 @@ impl Reader<'_> {
         if !is_action(name.get_ref()) {
             self.fault(&name.span(), TableFault::Action(name.get_ref().clone()));
         }
+    }
+
+    fn checked<T>(&mut self, place: &Range<usize>, read: Result<T, TableFault>) -> Option<T> {
+        read.map_err(|fault| self.fault(place, fault)).ok()
     }
 
     fn fault(&mut self, place: &Range<usize>, fault: TableFault) {

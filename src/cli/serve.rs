@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CommandError, DependencyModeArg, SUCCESS, TableArgs};
 use crate::config::Config;
+use crate::pdp::Defaults;
 use crate::server::{Drain, Exposure, RunningServer, ServerConfig};
 use crate::telemetry;
 
@@ -31,6 +32,9 @@ pub(super) struct ServeArgs {
     /// What dependency actions do to a decision at least
     #[arg(long, value_name = "MODE", default_value = "report", env = "ECS_AUTHZ_DEPENDENCY_MODE")]
     dependency_mode: DependencyModeArg,
+    /// The region of the API, as resources and conditions of policies name it
+    #[arg(long, value_name = "NAME", env = "ECS_AUTHZ_REGION")]
+    region: Option<String>,
     /// The most memory for cached policy sets, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 64, env = "ECS_AUTHZ_CACHE_MIB")]
     cache_mib: u64,
@@ -49,7 +53,7 @@ impl ServeArgs {
             tables: self.tables.tables.clone(),
             grpc_addr: self.grpc_addr,
             http_addr: self.http_addr,
-            dependency_mode: self.dependency_mode.into(),
+            defaults: Defaults { dependency_mode: self.dependency_mode.into(), region: self.region.clone() },
             cache_bytes: self.cache_mib.saturating_mul(1_024 * 1_024),
             exposure: if self.insecure { Exposure::Insecure } else { Exposure::Loopback },
             config: self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::pb;
 use crate::catalog::{Body, BodySummary};
+use crate::clock;
 use crate::decision::DependencyMode;
 use crate::request::{Context, FieldViolation, InvalidRequest, PrincipalParts, Request, RequestParts};
 
@@ -106,7 +107,8 @@ fn parse_principal(message: pb::Principal) -> PrincipalParts {
 
 fn parse_context(message: pb::RequestContext) -> Context {
     let pb::RequestContext { source_ip, attributes } = message;
-    Context { source_ip, attributes: parse_attributes(attributes) }
+    let attributes = parse_attributes(attributes);
+    Context { source_ip, attributes, time: clock::now(), region: String::new() }
 }
 
 fn parse_attributes(attributes: HashMap<String, pb::Values>) -> BTreeMap<String, Vec<String>> {

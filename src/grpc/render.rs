@@ -1,6 +1,6 @@
 //! From a decision to the wire.
 
-use super::pb;
+use super::{explanation, pb};
 use crate::catalog::{ActionId, Catalog, Operation};
 use crate::decision::{Decision, DenyReason, Effect, StatementRef, Verdict};
 use crate::pdp::Response;
@@ -33,7 +33,7 @@ pub fn response(response: &Response<'_>, catalog: &Catalog, rendering: Rendering
         message: message(response, catalog).unwrap_or_default(),
         action: response.action().map(|action| catalog.action_name(action).to_owned()).unwrap_or_default(),
         operation: operation.map(|operation| wire_operation(operation, catalog)),
-        resource: String::new(),
+        resource: evaluation.and_then(Evaluation::resource).map(|it| it.to_string()).unwrap_or_default(),
         dependencies: evaluation.map(|it| dependencies(it, catalog)).unwrap_or_default(),
         missing_dependencies: evaluation.map(|it| missing(it, catalog)).unwrap_or_default(),
         statements: evaluation.map(|it| statements(it, explain)).unwrap_or_default(),
@@ -41,6 +41,7 @@ pub fn response(response: &Response<'_>, catalog: &Catalog, rendering: Rendering
         stale: false,
         decision_id,
         request_id,
+        explanation: evaluation.filter(|_| explain).and_then(|it| explanation::render(it, catalog)),
     }
 }
 
@@ -98,7 +99,7 @@ fn statements(evaluation: &Evaluation<'_>, explain: bool) -> Vec<pb::StatementRe
     }
 }
 
-fn wire_statement(statement: &StatementRef) -> pb::StatementReference {
+pub(super) fn wire_statement(statement: &StatementRef) -> pb::StatementReference {
     let StatementRef { policy, index, effect } = statement;
     let effect = match effect {
         Effect::Allow => pb::Effect::Allow,

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use super::condition::Condition;
 use super::document::{Actions, Document, Statement};
-use super::error::{DocumentError, DocumentFault};
+use super::outcome::Outcome;
 use super::pattern::Pattern;
+use super::resource::{Resource, ResourcePattern};
+use super::scene::{Scene, Touch};
 use crate::catalog::{ActionSet, Catalog};
 use crate::decision::Effect;
 
@@ -15,6 +18,8 @@ pub struct CompiledPolicy {
     pub name: Arc<str>,
     /// The statements, in the order of the document.
     pub statements: Box<[CompiledStatement]>,
+    /// The names of the roles without which it takes no effect.
+    pub depends: Box<[Box<str>]>,
 }
 
 /// A statement over one catalog.
@@ -24,25 +29,48 @@ pub struct CompiledStatement {
     pub effect: Effect,
     /// The actions that it is about.
     pub actions: ActionSet,
+    /// The resources that it is limited to, if it is.
+    pub resources: Option<Box<[ResourcePattern]>>,
+    /// What must hold for it to apply.
+    pub conditions: Box<[Condition]>,
 }
 
 impl CompiledPolicy {
     /// Compiles a document.
-    ///
-    /// # Errors
-    ///
-    /// If the document has an element that is not evaluated yet. Such a document is refused as a whole: a
-    /// statement without its condition or resource would say more than its author wrote.
-    pub fn compile(name: &str, document: &Document, catalog: &Catalog) -> Result<Self, Vec<DocumentError>> {
-        let unsupported = unsupported(document);
-        if !unsupported.is_empty() {
-            return Err(unsupported);
-        }
+    #[must_use]
+    pub fn compile(name: &str, document: &Document, catalog: &Catalog) -> Self {
         let statements = document.statements.iter().map(|statement| CompiledStatement {
             effect: statement.effect,
             actions: actions(statement, catalog),
+            resources: statement.resources.clone().map(Vec::into_boxed_slice),
+            conditions: statement.conditions.clone().into(),
         });
-        Ok(Self { name: name.into(), statements: statements.collect() })
+        let depends = document.depends.iter().map(|role| role.display_name.as_str().into());
+        Self { name: name.into(), statements: statements.collect(), depends: depends.collect() }
+    }
+}
+
+impl CompiledStatement {
+    /// Whether it applies to all calls of its actions alike.
+    #[must_use]
+    pub fn is_unconditional(&self) -> bool {
+        self.resources.is_none() && self.conditions.is_empty()
+    }
+
+    /// Whether its resources and conditions hold.
+    pub(super) fn outcome(&self, scene: &Scene<'_>, touch: &Touch<'_>) -> Outcome {
+        let resource = self.resource_outcome(&touch.resource);
+        let conditions = self.conditions.iter();
+        let conditions =
+            conditions.map(|condition| condition.outcome(&scene.see(&condition.key, touch.resource.service)));
+        Outcome::all(conditions.chain([resource]))
+    }
+
+    /// Whether its resources cover this one. Without any, it is about all.
+    pub(super) fn resource_outcome(&self, resource: &Resource<'_>) -> Outcome {
+        self.resources.as_deref().map_or(Outcome::Met, |patterns| {
+            Outcome::any(patterns.iter().map(|pattern| pattern.outcome(resource)))
+        })
     }
 }
 
@@ -60,25 +88,6 @@ fn actions(statement: &Statement, catalog: &Catalog) -> ActionSet {
         }
     }
     set
-}
-
-fn unsupported(document: &Document) -> Vec<DocumentError> {
-    let mut errors = Vec::new();
-    let mut refuse = |path: String, element| {
-        errors.push(DocumentError { path, fault: DocumentFault::Unsupported(element) });
-    };
-    for (index, statement) in document.statements.iter().enumerate() {
-        if statement.resources.is_some() {
-            refuse(format!("$.Statement[{index}].Resource"), "Resource");
-        }
-        if statement.conditions.is_some() {
-            refuse(format!("$.Statement[{index}].Condition"), "Condition");
-        }
-    }
-    if !document.depends.is_empty() {
-        refuse("$.Depends".to_owned(), "Depends");
-    }
-    errors
 }
 
 /// The patterns of a document that cover no action of the catalog, with their places. Normal in published

@@ -4,9 +4,11 @@
 //! the place; nothing is skipped. All faults of a document are reported at once. The grammar is that of the IAM
 //! user guide (Policy Syntax), the limits are those of the IAM API reference (Error Codes).
 
+use super::condition::Condition;
 use super::error::{DocumentError, DocumentFault};
 use super::json::Json;
 use super::pattern::Pattern;
+use super::resource::{ResourceFault, ResourcePattern};
 use crate::decision::Effect;
 
 /// The most characters in a document (IAM.1021), white space between tokens not counted.
@@ -41,10 +43,10 @@ pub struct Statement {
     pub effect: Effect,
     /// The actions that it is about.
     pub actions: Actions,
-    /// The resources that it is limited to, each in its textual form.
-    pub resources: Option<Vec<String>>,
-    /// What must hold for it to apply.
-    pub conditions: Option<Vec<ConditionEntry>>,
+    /// The resources that it is limited to, if it is.
+    pub resources: Option<Vec<ResourcePattern>>,
+    /// What must hold for it to apply, all of it.
+    pub conditions: Vec<Condition>,
 }
 
 /// The actions that a statement is about.
@@ -54,17 +56,6 @@ pub enum Actions {
     Of(Vec<Pattern>),
     /// `NotAction`: those that no pattern covers.
     AllBut(Vec<Pattern>),
-}
-
-/// One key of a condition: `{operator: {key: values}}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConditionEntry {
-    /// The operator, such as `StringEquals`.
-    pub operator: String,
-    /// The key, such as `g:UserName`.
-    pub key: String,
-    /// The values.
-    pub values: Vec<String>,
 }
 
 /// A role that another role depends on.
@@ -183,6 +174,7 @@ impl Reader {
             }
             self.conditions(&format!("{path}.Condition"), json)
         });
+        let conditions = conditions.unwrap_or_default();
         Some(Statement { effect: effect?, actions: actions?, resources, conditions })
     }
 
@@ -225,29 +217,43 @@ impl Reader {
     }
 
     /// An array of resources (IAM.1040, 1042), or the form `{"uri": […]}` of the agency actions (IAM.1037).
-    fn resources(&mut self, statement: &str, json: &Json) -> Vec<String> {
-        let mut path = format!("{statement}.Resource");
-        let (list, max) = match json {
-            Json::Object(members) => {
-                self.known_members(&path, members, "uri");
-                let Some(uris) = self.required(&path, members, "uri") else { return Vec::new() };
-                path.push_str(".uri");
-                (uris, 20)
-            }
-            list => (list, 10),
+    fn resources(&mut self, statement: &str, json: &Json) -> Vec<ResourcePattern> {
+        let path = format!("{statement}.Resource");
+        let Json::Object(members) = json else {
+            return self.resource_texts(&path, json, 10, ResourcePattern::parse);
         };
-        let texts = self.strings(&path, list).unwrap_or_default();
-        self.limit(&path, "resources", 1, max, texts.len());
-        for (index, text) in texts.iter().enumerate() {
-            self.limit(&format!("{path}[{index}]"), "characters", 1, 1_500, text.chars().count());
+        self.known_members(&path, members, "uri");
+        let Some(uris) = self.required(&path, members, "uri") else { return Vec::new() };
+        self.resource_texts(&format!("{path}.uri"), uris, 20, |uri| Ok(ResourcePattern::Agency(uri.into())))
+    }
+
+    fn resource_texts(
+        &mut self,
+        path: &str,
+        json: &Json,
+        max: usize,
+        read: impl Fn(&str) -> Result<ResourcePattern, ResourceFault>,
+    ) -> Vec<ResourcePattern> {
+        let texts = self.strings(path, json).unwrap_or_default();
+        self.limit(path, "resources", 1, max, texts.len());
+        let mut patterns = Vec::with_capacity(texts.len());
+        for (index, text) in texts.into_iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            if !self.limit(&path, "characters", 1, 1_500, text.chars().count()) {
+                continue;
+            }
+            match read(text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(fault) => self.fault(&path, fault.into()),
+            }
         }
-        texts.into_iter().map(ToOwned::to_owned).collect()
+        patterns
     }
 
     /// `{operator: {key: [value, …]}}` (IAM.1050, 1053, 1054, 1056).
-    fn conditions(&mut self, path: &str, json: &Json) -> Vec<ConditionEntry> {
-        let mut entries = Vec::new();
-        let Some(operators) = self.object(path, json) else { return entries };
+    fn conditions(&mut self, path: &str, json: &Json) -> Vec<Condition> {
+        let mut conditions = Vec::new();
+        let Some(operators) = self.object(path, json) else { return conditions };
         self.limit(path, "operators", 1, 10, operators.len());
         for (operator, keys) in operators {
             let path = format!("{path}.{}", shorten(operator));
@@ -255,19 +261,30 @@ impl Reader {
             self.limit(&path, "keys", 1, 10, keys.len());
             for (key, values) in keys {
                 let path = format!("{path}['{}']", shorten(key));
-                let values = self.values(&path, values);
-                entries.push(ConditionEntry { operator: operator.clone(), key: key.clone(), values });
+                conditions.extend(self.condition(&path, operator, key, values));
             }
         }
-        entries
+        conditions
     }
 
-    fn values(&mut self, path: &str, json: &Json) -> Vec<String> {
-        let texts = self.strings(path, json).unwrap_or_default();
+    fn condition(&mut self, path: &str, operator: &str, key: &str, json: &Json) -> Option<Condition> {
+        let texts = self.strings(path, json)?;
+        // No published limit but that of the document.
+        let mut fits = self.limit(path, "values", 1, MAX_CHARACTERS, texts.len());
         for (index, text) in texts.iter().enumerate() {
-            self.limit(&format!("{path}[{index}]"), "characters", 1, 1_024, text.chars().count());
+            fits &= self.limit(&format!("{path}[{index}]"), "characters", 1, 1_024, text.chars().count());
         }
-        texts.into_iter().map(ToOwned::to_owned).collect()
+        if !fits {
+            return None;
+        }
+        match Condition::parse(operator, key, &texts) {
+            Ok(condition) => Some(condition),
+            Err((value, fault)) => {
+                let place = value.map_or(path.to_owned(), |index| format!("{path}[{index}]"));
+                self.fault(&place, fault.into());
+                None
+            }
+        }
     }
 
     fn depends(&mut self, json: &Json) -> Vec<Dependency> {
@@ -343,10 +360,13 @@ impl Reader {
         None
     }
 
-    fn limit(&mut self, path: &str, what: &'static str, min: usize, max: usize, found: usize) {
-        if !(min..=max).contains(&found) {
+    /// Whether a number is within its limits. If not, that is a fault.
+    fn limit(&mut self, path: &str, what: &'static str, min: usize, max: usize, found: usize) -> bool {
+        let fits = (min..=max).contains(&found);
+        if !fits {
             self.fault(path, DocumentFault::Limit { what, min, max, found });
         }
+        fits
     }
 
     fn fault(&mut self, path: &str, fault: DocumentFault) {

@@ -1,6 +1,8 @@
 //! What can be wrong with a policy document, and where.
 
+use super::condition::ConditionFault;
 use super::pattern::PatternFault;
+use super::resource::ResourceFault;
 
 /// A fault of a policy document and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +71,10 @@ pub enum DocumentFault {
     /// `Depends` in a policy, which may not have any (IAM.1025).
     #[error("a policy (version 1.1) has no dependencies: only roles (version 1.0) do")]
     DependsInPolicy,
-    /// An element that is read but not evaluated yet. To ignore it would change what the document means.
-    #[error("`{0}` is not supported yet: remove the element, or keep the document out of this directory")]
-    Unsupported(&'static str),
+    /// A resource that is malformed.
+    #[error(transparent)]
+    Resource(#[from] ResourceFault),
+    /// A condition that is malformed.
+    #[error(transparent)]
+    Condition(#[from] ConditionFault),
 }

@@ -98,7 +98,7 @@ impl fmt::Display for Pattern {
 }
 
 /// Whether `text` matches `glob`, where `*` stands for any text. Iterative: no pattern makes it slow or deep.
-fn glob(mut glob: &[u8], mut text: &[u8]) -> bool {
+pub(super) fn glob(mut glob: &[u8], mut text: &[u8]) -> bool {
     // Where to go on after the last `*` if the plain characters behind it do not match here.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {

@@ -1,14 +1,19 @@
-//! All policies of one principal in one project, merged: a verdict on an action is two bit tests.
+//! All policies of one principal in one project, merged: a verdict on an action is two bit tests, and the statements
+//! with a resource or a condition that are about it.
 //!
 //! Grants of the project and of all projects are the first stage. Grants of an enterprise project are the second:
 //! looked at only where no statement of the first is about the action, as the provider evaluates them (Enterprise
 //! Management user guide, "What Are the Differences Between IAM and Enterprise Management"). The cost of a
-//! verdict does not grow with the number of policies.
+//! verdict does not grow with the number of policies, only with that of conditional statements about the action.
+//!
+//! A role whose dependency roles are not all granted in the same stage takes no effect there (IAM user guide, Assigning
+//! Dependency Roles).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::compile::CompiledPolicy;
+use super::compile::{CompiledPolicy, CompiledStatement};
+use super::scene::{Scene, Touch};
 use crate::catalog::{ActionId, ActionSet};
 use crate::decision::{Effect, StatementRef, Verdict};
 
@@ -67,25 +72,59 @@ impl PolicySet {
         }
     }
 
-    /// What the policies say of an action, on a resource of this enterprise project.
+    /// What the policies say of an action, on all that the call touches with it.
     #[must_use]
-    pub fn verdict(&self, action: ActionId, enterprise_project: Option<&str>) -> Verdict<'_> {
-        self.stage(action, enterprise_project).verdict(action)
+    pub fn verdict(&self, action: ActionId, scene: &Scene<'_>) -> Verdict<'_> {
+        if !self.is_conditional(action) {
+            return self.stage_of(action, scene, None).verdict(action, scene, None);
+        }
+        let mut verdict = None;
+        for touch in scene.touches(action) {
+            let stage = self.stage_of(action, scene, Some(&touch));
+            match stage.verdict(action, scene, Some(&touch)) {
+                Verdict::Denied(statement) => return Verdict::Denied(statement),
+                Verdict::Unmatched => verdict = Some(Verdict::Unmatched),
+                Verdict::Allowed(statement) => verdict = verdict.or(Some(Verdict::Allowed(statement))),
+            }
+        }
+        verdict.unwrap_or(Verdict::Unmatched)
     }
 
-    /// Every statement about an action in the stage that decides, in the order of policy names.
-    pub fn statements_about(
-        &self,
+    /// Of what the call touches with an action, the first on which the verdict is that on all.
+    pub(super) fn deciding_touch<'a>(&self, action: ActionId, scene: &Scene<'a>) -> Touch<'a> {
+        let wanted = self.verdict(action, scene).denied();
+        let mut touches = scene.touches(action).into_iter();
+        let is_deciding = |touch: &Touch<'a>| {
+            let stage = self.stage_of(action, scene, Some(touch));
+            stage.verdict(action, scene, Some(touch)).denied() == wanted
+        };
+        // INVARIANT: the verdict on all is that on one of them.
+        touches.find(is_deciding).unwrap_or_else(|| scene.untold(action))
+    }
+
+    /// The statements that are looked at for an action: those of the first stage, and where none of them is about it, of
+    /// the second.
+    pub(super) fn statements<'s>(
+        &'s self,
         action: ActionId,
-        enterprise_project: Option<&str>,
-    ) -> impl Iterator<Item = StatementRef> {
-        self.stage(action, enterprise_project).statements_about(action)
+        scene: &Scene<'_>,
+        touch: &Touch<'_>,
+    ) -> impl Iterator<Item = (StatementRef, &'s CompiledStatement)> + use<'s> {
+        let second = Some(self.stage_of(action, scene, Some(touch)));
+        let second = second.filter(|stage| !std::ptr::eq(*stage, &self.project));
+        std::iter::once(&self.project).chain(second).flat_map(Stage::statements)
     }
 
-    fn stage(&self, action: ActionId, enterprise_project: Option<&str>) -> &Stage {
-        if self.project.verdict(action) != Verdict::Unmatched || self.enterprise.is_empty() {
+    fn is_conditional(&self, action: ActionId) -> bool {
+        self.project.is_conditional(action)
+            || self.enterprise.values().any(|stage| stage.is_conditional(action))
+    }
+
+    fn stage_of(&self, action: ActionId, scene: &Scene<'_>, touch: Option<&Touch<'_>>) -> &Stage {
+        if self.enterprise.is_empty() || self.project.verdict(action, scene, touch) != Verdict::Unmatched {
             return &self.project;
         }
+        let enterprise_project = scene.request.enterprise_project();
         enterprise_project.and_then(|id| self.enterprise.get(id)).unwrap_or(&self.project)
     }
 
@@ -105,9 +144,71 @@ struct Stage {
     policies: Box<[Arc<CompiledPolicy>]>,
     denied: Decided,
     allowed: Decided,
+    conditional: Conditional,
 }
 
-/// The actions that statements of one effect are about, and for each the first such statement.
+/// Statements with a resource or a condition.
+#[derive(Debug, Default)]
+struct Conditional {
+    /// In the order of policy names.
+    statements: Box<[ConditionalRef]>,
+    /// By action: indices into `statements`. Empty if there are none.
+    by_action: Box<[Box<[u32]>]>,
+}
+
+#[derive(Debug)]
+struct ConditionalRef {
+    place: StatementRef,
+    /// The statement's policy among the stage's.
+    policy: Arc<CompiledPolicy>,
+}
+
+impl ConditionalRef {
+    fn applies(&self, scene: &Scene<'_>, touch: &Touch<'_>) -> bool {
+        let statement = self.policy.statements.get(self.place.index);
+        statement.is_some_and(|statement| statement.outcome(scene, touch).applies(statement.effect))
+    }
+}
+
+impl Conditional {
+    fn gather(policies: &[Arc<CompiledPolicy>], action_count: usize) -> Self {
+        let mut statements = Vec::new();
+        let mut by_action = vec![Vec::new(); action_count];
+        for policy in policies {
+            for (index, statement) in policy.statements.iter().enumerate() {
+                if statement.is_unconditional() {
+                    continue;
+                }
+                // INVARIANT: a principal has fewer statements than an index can count: each takes a line of a file.
+                let position = u32::try_from(statements.len()).unwrap_or(u32::MAX);
+                for action in statement.actions.iter() {
+                    by_action.get_mut(action.index()).into_iter().for_each(|list| list.push(position));
+                }
+                let place = StatementRef { policy: policy.name.clone(), index, effect: statement.effect };
+                statements.push(ConditionalRef { place, policy: policy.clone() });
+            }
+        }
+        if statements.is_empty() {
+            return Self::default();
+        }
+        Self {
+            statements: statements.into(),
+            by_action: by_action.into_iter().map(Vec::into_boxed_slice).collect(),
+        }
+    }
+
+    fn about(&self, action: ActionId) -> impl Iterator<Item = &ConditionalRef> {
+        let indices = self.by_action.get(action.index()).map_or(&[][..], |indices| indices);
+        indices.iter().filter_map(|index| self.statements.get(usize::try_from(*index).ok()?))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let indices = self.by_action.iter().map(|indices| size_of_val(&**indices)).sum::<usize>();
+        size_of_val(&*self.statements) + size_of_val(&*self.by_action) + indices
+    }
+}
+
+/// The actions that unconditional statements of one effect are about, and for each the first such statement.
 #[derive(Debug)]
 struct Decided {
     actions: ActionSet,
@@ -121,34 +222,63 @@ impl Stage {
         policies.sort_by(|a, b| a.name.cmp(&b.name));
         // INVARIANT: a name is one policy within a domain and its system policies.
         policies.dedup_by(|a, b| a.name == b.name);
+        drop_roles_without_dependencies(&mut policies);
         Self {
             denied: Decided::gather(&policies, Effect::Deny, action_count),
             allowed: Decided::gather(&policies, Effect::Allow, action_count),
+            conditional: Conditional::gather(&policies, action_count),
             policies: policies.into(),
         }
     }
 
-    fn verdict(&self, action: ActionId) -> Verdict<'_> {
-        if let Some(statement) = self.denied.statement(action) {
-            return Verdict::Denied(statement);
-        }
-        self.allowed.statement(action).map_or(Verdict::Unmatched, Verdict::Allowed)
+    fn is_conditional(&self, action: ActionId) -> bool {
+        self.conditional.about(action).next().is_some()
     }
 
-    fn statements_about(&self, action: ActionId) -> impl Iterator<Item = StatementRef> {
-        self.policies.iter().flat_map(move |policy| {
+    /// A deny before an allow; of each, unconditional statements first, because they cost a bit test. Without a touch,
+    /// no conditional statement is about the action.
+    fn verdict(&self, action: ActionId, scene: &Scene<'_>, touch: Option<&Touch<'_>>) -> Verdict<'_> {
+        let applying = |effect: Effect| {
+            let mut about =
+                self.conditional.about(action).filter(move |statement| statement.place.effect == effect);
+            touch
+                .and_then(|touch| about.find(|statement| statement.applies(scene, touch)))
+                .map(|found| &found.place)
+        };
+        if let Some(statement) = self.denied.statement(action).or_else(|| applying(Effect::Deny)) {
+            return Verdict::Denied(statement);
+        }
+        let allowing = self.allowed.statement(action).or_else(|| applying(Effect::Allow));
+        allowing.map_or(Verdict::Unmatched, Verdict::Allowed)
+    }
+
+    fn statements(&self) -> impl Iterator<Item = (StatementRef, &CompiledStatement)> {
+        self.policies.iter().flat_map(|policy| {
             let statements = policy.statements.iter().enumerate();
-            let about = statements.filter(move |(_, statement)| statement.actions.contains(action));
-            about.map(|(index, statement)| StatementRef {
-                policy: policy.name.clone(),
-                index,
-                effect: statement.effect,
+            statements.map(|(index, statement)| {
+                let place = StatementRef { policy: policy.name.clone(), index, effect: statement.effect };
+                (place, statement)
             })
         })
     }
 
     fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.policies) + self.denied.heap_bytes() + self.allowed.heap_bytes()
+        size_of_val(&*self.policies)
+            + self.denied.heap_bytes()
+            + self.allowed.heap_bytes()
+            + self.conditional.heap_bytes()
+    }
+}
+
+/// Removes roles until all that are left have theirs. Roles that depend on each other stay.
+fn drop_roles_without_dependencies(policies: &mut Vec<Arc<CompiledPolicy>>) {
+    loop {
+        let names: BTreeSet<Arc<str>> = policies.iter().map(|policy| policy.name.clone()).collect();
+        let before = policies.len();
+        policies.retain(|policy| policy.depends.iter().all(|role| names.contains(&**role)));
+        if policies.len() == before {
+            return;
+        }
     }
 }
 
@@ -161,7 +291,9 @@ impl Decided {
         };
         for policy in policies {
             let statements = policy.statements.iter().enumerate();
-            for (index, statement) in statements.filter(|(_, statement)| statement.effect == effect) {
+            let unconditional =
+                |statement: &CompiledStatement| statement.effect == effect && statement.is_unconditional();
+            for (index, statement) in statements.filter(|(_, statement)| unconditional(statement)) {
                 let place = StatementRef { policy: policy.name.clone(), index, effect };
                 decided.add(&statement.actions, place);
             }

@@ -10,12 +10,27 @@ use super::error::DocumentError;
 use crate::catalog::Catalog;
 
 /// Name and document of each system policy, sorted by name.
-pub const SYSTEM_POLICIES: [(&str, &str); 4] = [
+///
+/// The roles stand under their display name and the name in tokens (IAM user guide, Permissions).
+pub const SYSTEM_POLICIES: [(&str, &str); 12] = [
+    ("Agent Operator", AGENT_OPERATOR),
     ("ECS CommonOperations", include_str!("system/ecs_common_operations.json")),
     ("ECS FullAccess", include_str!("system/ecs_full_access.json")),
     ("ECS ReadOnlyAccess", include_str!("system/ecs_read_only_access.json")),
+    ("Security Administrator", SECURITY_ADMINISTRATOR),
     ("Server Administrator", include_str!("system/server_administrator.json")),
+    ("Tenant Administrator", TENANT_ADMINISTRATOR),
+    ("Tenant Guest", TENANT_GUEST),
+    ("readonly", TENANT_GUEST),
+    ("secu_admin", SECURITY_ADMINISTRATOR),
+    ("te_admin", TENANT_ADMINISTRATOR),
+    ("te_agency", AGENT_OPERATOR),
 ];
+
+const AGENT_OPERATOR: &str = include_str!("system/agent_operator.json");
+const SECURITY_ADMINISTRATOR: &str = include_str!("system/security_administrator.json");
+const TENANT_ADMINISTRATOR: &str = include_str!("system/tenant_administrator.json");
+const TENANT_GUEST: &str = include_str!("system/tenant_guest.json");
 
 /// Whether a name is that of a system policy, in whatever letter case: a domain can't use it for one of its own.
 #[must_use]
@@ -31,6 +46,6 @@ pub fn is_system_policy(name: &str) -> bool {
 pub fn compile(catalog: &Catalog) -> Result<Vec<Arc<CompiledPolicy>>, Vec<DocumentError>> {
     SYSTEM_POLICIES
         .iter()
-        .map(|(name, text)| CompiledPolicy::compile(name, &Document::parse(text)?, catalog).map(Arc::new))
+        .map(|(name, text)| Ok(Arc::new(CompiledPolicy::compile(name, &Document::parse(text)?, catalog))))
         .collect()
 }

@@ -83,6 +83,7 @@ DENY NO_MATCHING_ALLOW: no statement allows `ecs:servers:stop`
 operation   Stopping an ECS (native OpenStack API)
 route       POST /v2.1/{project_id}/servers/{server_id}/action
 action      ecs:servers:stop
+resource    ecs::acme:instance:7
 dependency  ecs:servers:get  allowed
 dependency  ecs:servers:list  allowed
 "
@@ -103,6 +104,8 @@ fn check_prints_json_as_grpcurl_does() {
             "route": "/v1/{project_id}/cloudservers/delete",
             "actions": ["ecs:cloudServers:deleteServers"],
         },
+        // Of a body that is not there, no instance is known.
+        "resource": "ecs::acme:instance:",
         "statements": [{"policy": "no-deletion", "effect": "EFFECT_DENY"}],
         "revision": "1",
     });

@@ -2,7 +2,8 @@
 //!
 //! - `decisions::compiled::<file>::<case>`: in process, by the decision point that the server is built from.
 //! - `decisions::reference::<file>::<case>`: by the slow evaluator of `reference.rs`.
-//! - `decisions::server::<file>::<case>`: by one real server for all cases, over gRPC.
+//! - `decisions::server::<file>::<case>`: by a real server for all cases of a region, over gRPC. What the wire has no
+//!   place for is not asked: a `time`, and an `encoded` body.
 //!
 //! A file is one domain, whose id is the file's stem:
 //!
@@ -18,6 +19,8 @@
 //! [principal]                           # who calls, unless a case says otherwise; `domain_id` can be given too
 //! user_id = "alice"                     # or agency_id
 //! project_id = "p1"
+//! domain_name = "Acme"                  # also user_name, project_name
+//! mfa_present = true
 //! group_ids = []
 //! role_names = []
 //!
@@ -26,17 +29,40 @@
 //! method = "POST"
 //! path = "/v2.1/p1/servers/s1/action"
 //! content = '{"os-start": {}}'          # the body: `content`, or `content_hex` for bytes that are no text,
-//!                                       # or its summary: `body_keys`, `attributes`; `truncated` with any of them
+//!                                       # or its summary: `body_keys`, `attributes`; `truncated` with any of them;
+//!                                       # or `encoded = true`
 //! principal = { project_id = "p1" }     # replaces these fields of the file's principal; "" takes one away
 //! dependency_mode = "enforce"           # or "report", which is the default
-//! enterprise_project = "ep1"            # where the call goes
+//! enterprise_project = "ep1"            # where the call goes: an attribute `g:EnterpriseProjectId`
+//! source_ip = "192.0.2.7"
+//! context = { "g:TagKeys" = ["a"] }     # attributes: values of condition keys
+//! time = "2026-03-01T12:00:00Z"         # or "unknown"; by default it is now
+//! region = "eu-de"                      # of who answers; by default it is not known
 //!
 //! [case.expect]
-//! decision = "allow"                    # or "deny", and then:
+//! decision = "allow"                    # or "invalid" and nothing more; or "deny", and then:
 //! # reason = "EXPLICIT_DENY"            # the wire's name without DENY_REASON_
 //! action = "ecs:servers:start"          # none if the call is no known operation
 //! statement = "starter[0]"              # the statement that decided; none if no statement is about the action
 //! dependencies = { "ecs:servers:list" = "NO_MATCHING_ALLOW" }   # all of them: "allow", or why not
+//! ```
+//!
+//! What limits a statement can be given with a table of circumstances instead. Each row is two cases, for what can't be
+//! told never allows and always denies: the policy `string_equals` allows everything within the limit, and
+//! `string_equals_denies` allows everything and denies it within the limit. Dependencies are to come out alike.
+//!
+//! ```toml
+//! [calls]                               # by name, for rows that don't list servers
+//! attach = { method = "POST", path = "/v1/p1/cloudservers/s1/attachvolume", action = "ecs:cloudServers:attach",
+//!   dependencies = ["evs:volumes:use"] }
+//!
+//! [[limit]]
+//! name = "string_equals"
+//! condition = '{"StringEquals": {"g:ResourceTag/color": ["blue"]}}'
+//! resource = ["ecs:*:*:instance:s1"]    # of both, one can be left out
+//! rows = [                              # with `call`, another `path` than the call's, and what cases have
+//!   { name = "with_another_value", context = { "g:ResourceTag/color" = ["red"] }, is = "not_met" },
+//! ]                                     # or "met", "unclear"
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,14 +70,21 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use ecs_authz::pdp::Defaults;
 use ecs_authz::pdp::Pdp;
-use ecs_authz::server::RunningServer;
+use ecs_authz::server::{RunningServer, ServerConfig};
 use libtest_mimic::Trial;
 use serde::Deserialize;
 
+use limit::{Call, Limit};
+
 use crate::evaluators;
-use crate::reference::{self, Body, Domain, Grant, Group, Outcome, Principal, Question};
+use crate::reference::{
+    self, Body, Domain, ENTERPRISE_PROJECT, Grant, Group, Outcome, Principal, Question, Time,
+};
 use crate::support::{self, Client, PolicyDir, block_on, trial};
+
+mod limit;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,16 +96,25 @@ struct CaseFile {
     #[serde(default)]
     grant: Vec<Grant>,
     principal: PrincipalEntry,
+    #[serde(default)]
     case: Vec<Case>,
+    #[serde(default)]
+    calls: BTreeMap<String, Call>,
+    #[serde(default)]
+    limit: Vec<Limit>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PrincipalEntry {
     domain_id: Option<String>,
+    domain_name: Option<String>,
     user_id: Option<String>,
+    user_name: Option<String>,
     agency_id: Option<String>,
     project_id: Option<String>,
+    project_name: Option<String>,
+    mfa_present: Option<bool>,
     group_ids: Option<Vec<String>>,
     role_names: Option<Vec<String>>,
 }
@@ -89,10 +131,19 @@ struct Case {
     attributes: Option<BTreeMap<String, Vec<String>>>,
     truncated: Option<bool>,
     #[serde(default)]
+    encoded: bool,
+    #[serde(default)]
     principal: PrincipalEntry,
     #[serde(default)]
     dependency_mode: Mode,
     enterprise_project: Option<String>,
+    #[serde(default)]
+    source_ip: String,
+    #[serde(default)]
+    context: BTreeMap<String, Vec<String>>,
+    time: Option<String>,
+    #[serde(default)]
+    region: String,
     expect: Outcome,
 }
 
@@ -121,7 +172,8 @@ struct World {
     /// The policy directory of all domains: text by path.
     files: BTreeMap<String, String>,
     compiled: OnceLock<Pdp>,
-    server: OnceLock<(RunningServer, Client)>,
+    /// By region; an empty one is not known.
+    servers: BTreeMap<String, OnceLock<(RunningServer, Client)>>,
     policies: OnceLock<PolicyDir>,
 }
 
@@ -132,7 +184,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         domains: BTreeMap::new(),
         files: BTreeMap::new(),
         compiled: OnceLock::new(),
-        server: OnceLock::new(),
+        servers: BTreeMap::new(),
         policies: OnceLock::new(),
     };
     let mut asks = Vec::new();
@@ -141,6 +193,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             Ok(Parsed { domain, files, cases }) => {
                 world.domains.insert(stem.clone(), domain);
                 world.files.extend(files);
+                let regions = cases.iter().map(|ask| ask.question.region.clone());
+                world.servers.extend(regions.map(|region| (region, OnceLock::new())));
                 asks.extend(cases.into_iter().map(|ask| (stem.clone(), Arc::new(ask))));
             }
             Err(fault) => {
@@ -153,6 +207,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         [("compiled", by_compiled), ("reference", by_reference), ("server", by_server)];
     for (evaluator, decide) in evaluators {
         for (stem, ask) in &asks {
+            if evaluator == "server" && !evaluators::is_for_server(&ask.question) {
+                continue;
+            }
             let (world, ask) = (world.clone(), ask.clone());
             let name = format!("decisions::{evaluator}::{stem}::{}", ask.name);
             trials.push(trial(name, move || hold(&ask, &decide(&world, &ask))));
@@ -180,8 +237,16 @@ struct Parsed {
 }
 
 fn parse(stem: &str, text: &str) -> Result<Parsed, String> {
-    let CaseFile { policies, group, grant, principal, case } =
+    let CaseFile { mut policies, group, grant, principal, mut case, calls, limit } =
         toml::from_str(text).map_err(|error| error.to_string())?;
+    for limit in limit {
+        for (name, document) in limit.policies()? {
+            if policies.insert(name.clone(), document.to_string()).is_some() {
+                return Err(format!("expected one policy `{name}`"));
+            }
+        }
+        case.extend(limit.cases(&calls)?);
+    }
     let mut domain = Domain { policies: BTreeMap::new(), groups: group, grants: grant };
     let mut files = vec![(format!("{stem}/grants.toml"), reference::grants_file(&domain))];
     for (name, text) in policies {
@@ -214,16 +279,27 @@ fn ask(domain_id: &str, default: &PrincipalEntry, case: Case) -> Result<Ask, Str
     let domain_id = Some(domain_id.to_owned());
     let principal = Principal {
         domain_id: text(&own.domain_id, &default.domain_id.clone().or(domain_id)),
+        domain_name: text(&own.domain_name, &default.domain_name),
         user_id: text(&own.user_id, &default.user_id),
+        user_name: text(&own.user_name, &default.user_name),
         agency_id: text(&own.agency_id, &default.agency_id),
         project_id: text(&own.project_id, &default.project_id),
+        project_name: text(&own.project_name, &default.project_name),
+        mfa_present: own.mfa_present.or(default.mfa_present),
         group_ids: list(&own.group_ids, &default.group_ids),
         role_names: list(&own.role_names, &default.role_names),
     };
     let body = body(&case)?;
-    let Case { name, method, path, dependency_mode, enterprise_project, expect, .. } = case;
+    let time = match case.time.as_deref() {
+        None => Time::Now,
+        Some("unknown") => Time::Unknown,
+        Some(date) => Time::At(reference::seconds(date).ok_or("expected a time like 2026-03-01T12:00:00Z")?),
+    };
+    let Case { name, method, path, dependency_mode, expect, source_ip, region, .. } = case;
     let enforce = dependency_mode == Mode::Enforce;
-    let question = Question { principal, method, path, body, enforce, enterprise_project };
+    let mut attributes = case.context;
+    attributes.extend(case.enterprise_project.map(|id| (ENTERPRISE_PROJECT.to_owned(), vec![id])));
+    let question = Question { principal, method, path, body, enforce, source_ip, attributes, time, region };
     Ok(Ask { name, question, expected: expect })
 }
 
@@ -231,6 +307,8 @@ fn body(case: &Case) -> Result<Body, String> {
     let truncated = case.truncated.unwrap_or_default();
     let is_summary = case.body_keys.is_some() || case.attributes.is_some();
     match (&case.content, &case.content_hex, is_summary) {
+        (None, None, false) if case.encoded && case.truncated.is_none() => Ok(Body::Encoded),
+        _ if case.encoded => Err("expected nothing of a body that is encoded".to_owned()),
         (None, None, false) if case.truncated.is_none() => Ok(Body::None),
         (None, None, _) => Ok(Body::Summary {
             keys: case.body_keys.clone().unwrap_or_default(),
@@ -298,9 +376,13 @@ fn by_compiled(world: &World, ask: &Ask) -> Outcome {
 }
 
 fn by_server(world: &World, ask: &Ask) -> Outcome {
-    let (_, client) = world.server.get_or_init(|| {
+    let region = &ask.question.region;
+    let (_, client) = world.servers[region].get_or_init(|| {
         block_on(async {
-            let server = support::serve(world.policies()).await;
+            let region = Some(region.clone()).filter(|region| !region.is_empty());
+            let defaults = Defaults { region, ..Default::default() };
+            let config = ServerConfig { defaults, ..support::config(world.policies()) };
+            let server = RunningServer::start(config).await.expect("a server");
             let client = support::client(&server).await;
             (server, client)
         })

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use ecs_authz::catalog::Catalog;
-use ecs_authz::decision::Verdict;
+
 use ecs_authz::request::{Identity, Subject};
 use ecs_authz::store::cache::PolicyCache;
 use ecs_authz::store::directory::{DirectoryStore, OpenError, Reading};
 use ecs_authz::store::{PolicyStore as _, Revision, StoreHealth};
 use libtest_mimic::Trial;
 
-use crate::support::{PolicyDir, block_on, trials};
+use crate::support::{PolicyDir, block_on, trials, verdict_on_start};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -67,11 +67,7 @@ fn start(store: &Arc<DirectoryStore>) -> &'static str {
         role_names: Vec::new(),
     };
     let loaded = block_on(cache.get(&identity)).unwrap();
-    match loaded.policies.verdict(catalog.action_id("ecs:servers:start").unwrap(), None) {
-        Verdict::Allowed(_) => "allowed",
-        Verdict::Denied(_) => "denied",
-        Verdict::Unmatched => "unmatched",
-    }
+    verdict_on_start(&loaded.policies)
 }
 
 fn faults(dir: &PolicyDir) -> Vec<String> {
@@ -267,7 +263,7 @@ fn every_fault_is_reported_at_once_with_its_place() {
         ]
     }"#;
     let conditional = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["*"],
-        "Resource":["*"],"Condition":{"StringEquals":{"g:UserName":["a"]}}}]}"#;
+        "Resource":["ecs"],"Condition":{"StringEqual":{"g:UserName":["a"]}}}]}"#;
     let role = r#"{"Version":"1.0","Statement":[{"Effect":"Allow","Action":["*"],"Condition":{}}],
         "Depends":[{"catalog":"BASE","display_name":"Tenant Guest"}]}"#;
     let depends = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["*"]}],"Depends":[]}"#;
@@ -298,10 +294,10 @@ fn every_fault_is_reported_at_once_with_its_place() {
             "acme/policies/a.json: $.Statement[1].Action: expected an array, found a string",
             "acme/policies/a.json: $.Statement[2]: expected exactly one of `Action` and `NotAction`",
             "acme/policies/a.json: $.Statement[3]: expected exactly one of `Action` and `NotAction`",
-            "acme/policies/b.json: $.Statement[0].Resource: `Resource` is not supported yet: \
-             remove the element, or keep the document out of this directory",
-            "acme/policies/b.json: $.Statement[0].Condition: `Condition` is not supported yet: \
-             remove the element, or keep the document out of this directory",
+            "acme/policies/b.json: $.Statement[0].Resource[0]: expected `*` or a resource \
+             `service:region:account:type:path`, found `ecs`",
+            "acme/policies/b.json: $.Statement[0].Condition.StringEqual['g:UserName']: unknown operator \
+             `StringEqual`: expected one such as StringEquals, NumberLessThan, DateGreaterThan, Bool or IpAddress",
             "acme/policies/c.json: $.Statement[0].Condition: a role (version 1.0) has no conditions",
             "acme/policies/c.json: $.Statement[0].Condition: expected 1 to 10 operators, found 0",
             "acme/policies/d.json: $.Depends: a policy (version 1.1) has no dependencies: \

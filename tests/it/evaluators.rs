@@ -4,28 +4,37 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ecs_authz::catalog::{self, Catalog};
 use ecs_authz::decision::{DenyReason, DependencyMode, Effect, Verdict};
 use ecs_authz::grpc::{pb, render};
-use ecs_authz::pdp::{Pdp, Response};
-use ecs_authz::request::{Context, ENTERPRISE_PROJECT, PrincipalParts, Request, RequestParts};
+use ecs_authz::pdp::{Defaults, Pdp, Response};
+use ecs_authz::request::{Context, PrincipalParts, Request, RequestParts};
 use ecs_authz::server::compose_pdp;
 use ecs_authz::store::directory::DirectoryStore;
+use tonic::Code;
 
-use crate::reference::{Answer, Body, Outcome, Question};
+use crate::reference::{Answer, Body, Outcome, Question, Time};
 use crate::support::{Client, block_on};
 
 /// A decision point over a directory of policies, composed as the server's is.
 pub(crate) fn pdp(policies: &Path) -> Pdp {
     let catalog = Arc::new(Catalog::published().expect("the published tables"));
     let store = DirectoryStore::open(policies, catalog.clone()).expect("policies without faults");
-    compose_pdp(catalog, Arc::new(store), DependencyMode::Report, 16 * 1_024 * 1_024)
+    compose_pdp(catalog, Arc::new(store), Defaults::default(), 16 * 1_024 * 1_024)
 }
 
 /// The answer of a decision point in this process.
 pub(crate) fn by_pdp(pdp: &Pdp, question: &Question) -> Outcome {
-    let request = Request::new(request_parts(question)).expect("a well-formed request");
+    let request = match Request::new(request_parts(question)) {
+        Ok(request) => request,
+        Err(error) => {
+            let mut fields = error.violations.iter().map(|violation| &violation.field);
+            assert!(fields.all(|field| field.starts_with("context.attributes[")), "{error}");
+            return invalid();
+        }
+    };
     let response = block_on(pdp.decide(&request)).expect("a decision");
     let name = |action| pdp.catalog().action_name(action).to_owned();
     let decision = response.decision();
@@ -56,6 +65,17 @@ pub(crate) fn by_pdp(pdp: &Pdp, question: &Question) -> Outcome {
     outcome
 }
 
+/// What a refused request comes to.
+fn invalid() -> Outcome {
+    Outcome {
+        decision: Answer::Invalid,
+        reason: None,
+        action: String::new(),
+        dependencies: BTreeMap::new(),
+        statement: None,
+    }
+}
+
 fn reason_name(reason: Option<DenyReason>) -> Option<String> {
     reason.map(|reason| short_name(render::wire_reason(Some(reason))))
 }
@@ -74,38 +94,59 @@ fn statement_effect(outcome: &Outcome) -> Effect {
 }
 
 fn request_parts(question: &Question) -> RequestParts {
-    let Question { principal, method, path, body, enforce, enterprise_project } = question.clone();
-    let attributes = enterprise_project.map(|id| (ENTERPRISE_PROJECT.to_owned(), vec![id]));
+    let Question { principal, method, path, body, enforce, source_ip, attributes, time, region } =
+        question.clone();
+    let time = match time {
+        Time::Now => Some(SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs()),
+        Time::At(seconds) => Some(seconds),
+        Time::Unknown => None,
+    };
     RequestParts {
         principal: PrincipalParts {
             domain_id: principal.domain_id,
+            domain_name: principal.domain_name,
             user_id: principal.user_id,
+            user_name: principal.user_name,
             agency_id: principal.agency_id,
             project_id: principal.project_id,
+            project_name: principal.project_name,
             group_ids: principal.group_ids,
             role_names: principal.role_names,
-            ..Default::default()
+            mfa_present: principal.mfa_present,
         },
         method,
         path,
         body: match body {
             Body::None => catalog::Body::Absent,
+            Body::Encoded => catalog::Body::Encoded,
             Body::Content { bytes, truncated } => catalog::Body::Content { bytes, truncated },
             Body::Summary { keys, attributes, truncated } => {
                 catalog::Body::Summary(catalog::BodySummary { top_level_keys: keys, attributes, truncated })
             }
         },
-        context: Context { attributes: attributes.into_iter().collect(), ..Default::default() },
+        context: Context { source_ip, attributes, time, region },
         dependency_mode: if enforce { DependencyMode::Enforce } else { DependencyMode::Report },
         min_revision: 0,
     }
 }
 
-/// The answer of a server, and what must hold of every answer.
+/// Whether a server can be asked: the wire has no place for everything. The region is the server's own.
+pub(crate) fn is_for_server(question: &Question) -> bool {
+    question.time == Time::Now && !matches!(question.body, Body::Encoded)
+}
+
+/// The answer of a server of the question's region, and what must hold of every answer.
 pub(crate) fn by_server(client: &Client, request_id: &str, question: &Question) -> Outcome {
     let mut client = client.clone();
     let request = wire_request(request_id, question);
-    let answer = block_on(client.authorize(request)).expect("an answer").into_inner();
+    let answer = match block_on(client.authorize(request)) {
+        Ok(answer) => answer.into_inner(),
+        Err(status) if status.code() == Code::InvalidArgument => {
+            assert!(status.message().contains("context.attributes["), "{status}");
+            return invalid();
+        }
+        Err(status) => panic!("{status}"),
+    };
     let outcome = wire_outcome(&answer);
     let pb::AuthorizeResponse { operation, dependencies, missing_dependencies, revision, .. } = &answer;
 
@@ -128,10 +169,11 @@ pub(crate) fn by_server(client: &Client, request_id: &str, question: &Question) 
 }
 
 fn wire_request(request_id: &str, question: &Question) -> pb::AuthorizeRequest {
-    let Question { principal, method, path, body, enforce, enterprise_project } = question.clone();
+    let Question { principal, method, path, body, enforce, source_ip, attributes, .. } = question.clone();
     let values = |(key, values)| (key, pb::Values { values });
     let body = match body {
         Body::None => None,
+        Body::Encoded => panic!("the wire has no place for an encoded body"),
         Body::Content { bytes, truncated } => {
             Some(pb::BodySummary { content: Some(bytes), truncated, ..Default::default() })
         }
@@ -143,23 +185,25 @@ fn wire_request(request_id: &str, question: &Question) -> pb::AuthorizeRequest {
         }),
     };
     let mode = if enforce { pb::DependencyMode::Enforce } else { pb::DependencyMode::Report };
-    let attributes = enterprise_project.map(|id| (ENTERPRISE_PROJECT.to_owned(), vec![id]));
     pb::AuthorizeRequest {
         principal: Some(pb::Principal {
             domain_id: principal.domain_id,
+            domain_name: principal.domain_name,
             user_id: principal.user_id,
+            user_name: principal.user_name,
             agency_id: principal.agency_id,
             project_id: principal.project_id,
+            project_name: principal.project_name,
             group_ids: principal.group_ids,
             role_names: principal.role_names,
-            ..Default::default()
+            mfa_present: principal.mfa_present,
         }),
         method,
         path,
         body,
         context: Some(pb::RequestContext {
+            source_ip,
             attributes: attributes.into_iter().map(values).collect(),
-            ..Default::default()
         }),
         request_id: request_id.to_owned(),
         dependency_mode: mode.into(),

@@ -110,6 +110,7 @@ fn an_allow_carries_all_that_it_rests_on() {
     let expected = pb::AuthorizeResponse {
         decision: pb::Decision::Allow.into(),
         action: "ecs:servers:start".into(),
+        resource: "ecs::acme:instance:1".into(),
         operation: Some(pb::Operation {
             title: "Starting an ECS (native OpenStack API)".into(),
             method: "POST".into(),
@@ -336,7 +337,10 @@ fn enforcing_can_be_asked_for_and_not_be_undone() {
 
     let dir = directory();
     let config = ecs_authz::server::ServerConfig {
-        dependency_mode: ecs_authz::decision::DependencyMode::Enforce,
+        defaults: ecs_authz::pdp::Defaults {
+            dependency_mode: ecs_authz::decision::DependencyMode::Enforce,
+            ..Default::default()
+        },
         ..config(dir.path())
     };
     let enforcing = block_on(RunningServer::start(config)).unwrap();

@@ -22,6 +22,7 @@ mod edge;
 mod envoy;
 mod envoy_lint;
 mod evaluators;
+mod explain;
 mod ext_authz;
 mod faults;
 mod grpc;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         envoy::trials(),
         envoy_lint::trials(),
         ext_authz::trials(),
+        explain::trials(),
         faults::trials(),
         grpc::trials(),
         hostile::trials(),

@@ -12,12 +12,23 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use facts::Facts;
 use policy::{Policies, Verdict};
+use resource::Resource;
+
+pub(crate) use value::seconds;
 
 mod body;
+mod condition;
+mod facts;
+mod json;
+mod object;
 mod path;
 mod policy;
+mod resource;
 mod table;
+mod told;
+mod value;
 
 /// The policies, groups and grants of one domain, as its files say it.
 #[derive(Debug, Default)]
@@ -81,15 +92,38 @@ pub(crate) struct Question {
     pub(crate) body: Body,
     /// Whether a missing dependency denies.
     pub(crate) enforce: bool,
-    pub(crate) enterprise_project: Option<String>,
+    /// The address that the call came from.
+    pub(crate) source_ip: String,
+    /// What the caller says of condition keys.
+    pub(crate) attributes: BTreeMap<String, Vec<String>>,
+    pub(crate) time: Time,
+    pub(crate) region: String,
 }
+
+/// When a question is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// By the clock of who answers.
+    #[default]
+    Now,
+    /// In seconds since 1970 UTC.
+    At(u64),
+    Unknown,
+}
+
+/// The condition key by which a caller names the enterprise project that the call goes to.
+pub(crate) const ENTERPRISE_PROJECT: &str = "g:EnterpriseProjectId";
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Principal {
     pub(crate) domain_id: String,
+    pub(crate) domain_name: String,
     pub(crate) user_id: String,
+    pub(crate) user_name: String,
     pub(crate) agency_id: String,
     pub(crate) project_id: String,
+    pub(crate) project_name: String,
+    pub(crate) mfa_present: Option<bool>,
     pub(crate) group_ids: Vec<String>,
     pub(crate) role_names: Vec<String>,
 }
@@ -97,8 +131,17 @@ pub(crate) struct Principal {
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
     None,
-    Content { bytes: Vec<u8>, truncated: bool },
-    Summary { keys: Vec<String>, attributes: BTreeMap<String, Vec<String>>, truncated: bool },
+    /// There is one, and nobody reads it: it has a `Content-Encoding`.
+    Encoded,
+    Content {
+        bytes: Vec<u8>,
+        truncated: bool,
+    },
+    Summary {
+        keys: Vec<String>,
+        attributes: BTreeMap<String, Vec<String>>,
+        truncated: bool,
+    },
 }
 
 /// What a request comes to, in the words of the wire.
@@ -123,11 +166,19 @@ pub(crate) struct Outcome {
 pub(crate) enum Answer {
     Allow,
     Deny,
+    /// The request is refused: there is no decision.
+    Invalid,
 }
 
 /// Answers a question (design.md, section 3).
 pub(crate) fn decide(domains: &BTreeMap<String, Domain>, question: &Question) -> Outcome {
-    let Question { principal, method, path, body, enforce, enterprise_project } = question;
+    let Question { principal, method, path, body, enforce, attributes, region, .. } = question;
+
+    // 0. A caller can't say what the server knows by itself, nor name two places that the call goes to.
+    let enterprise_project = attributes.get(ENTERPRISE_PROJECT).map_or(&[][..], Vec::as_slice);
+    if attributes.keys().any(|key| facts::is_derived(key)) || enterprise_project.len() > 1 {
+        return Outcome { decision: Answer::Invalid, reason: None, ..denied_unseen("", "") };
+    }
 
     // 1. Which operation is it? Path, route and body each have their own reasons.
     let operation = match table::resolve(method, path, body) {
@@ -143,20 +194,36 @@ pub(crate) fn decide(domains: &BTreeMap<String, Domain>, question: &Question) ->
         return denied_unseen("PROJECT_MISMATCH", first_action);
     }
 
-    // 3. and 4. Every action and every dependency is judged by the same policies.
-    let policies = Policies::of(domains, principal, enterprise_project.as_deref());
+    // 3. and 4. Every action and every dependency is judged by the same policies, by the same facts. An action touches
+    // the objects of the operation, a dependency touches no object that is known.
+    let policies = Policies::of(domains, principal, enterprise_project.first().map(String::as_str));
+    let facts = Facts { question, declared: &operation.declared.keys };
+    let resource = |action: &str, kind: &str, path: Option<&str>| Resource {
+        service: service(action).to_owned(),
+        region: Some(region.clone()).filter(|region| !region.is_empty()),
+        account: principal.domain_id.clone(),
+        kind: kind.to_owned(),
+        path: path.map(ToOwned::to_owned),
+    };
+    let verdict = |action: &str| {
+        let objects = operation.declared.objects.iter();
+        let touched = objects.map(|object| resource(action, &object.kind, object.path.as_deref()));
+        policies.verdict(action, &touched.collect::<Vec<_>>(), &facts)
+    };
+    let dependency_verdict =
+        |action: &str| policies.verdict(action, &[resource(action, "*", Some("*"))], &facts);
     let dependencies: BTreeMap<String, String> = operation
         .dependencies
         .iter()
-        .map(|action| (action.clone(), word(&policies.verdict(action))))
+        .map(|action| (action.clone(), word(&dependency_verdict(action))))
         .collect();
 
     // Every required action must be allowed. The first that is denied decides, else the first that nothing allows.
-    let is_denied = |action: &&String| matches!(policies.verdict(action), Verdict::Denied(_));
-    let is_unmatched = |action: &&String| matches!(policies.verdict(action), Verdict::Unmatched);
+    let is_denied = |action: &&String| matches!(verdict(action), Verdict::Denied(_));
+    let is_unmatched = |action: &&String| matches!(verdict(action), Verdict::Unmatched);
     let required = || operation.actions.iter();
     if let Some(action) = required().find(is_denied).or_else(|| required().find(is_unmatched)) {
-        let verdict = policies.verdict(action);
+        let verdict = verdict(action);
         return Outcome {
             decision: Answer::Deny,
             reason: Some(word(&verdict)),
@@ -173,8 +240,13 @@ pub(crate) fn decide(domains: &BTreeMap<String, Domain>, question: &Question) ->
         reason: is_denied.then(|| "MISSING_DEPENDENCY".to_owned()),
         action: first_action.clone(),
         dependencies,
-        statement: policies.verdict(first_action).statement(),
+        statement: verdict(first_action).statement(),
     }
+}
+
+/// The service of an action: what stands before its first colon.
+fn service(action: &str) -> &str {
+    action.split(':').next().unwrap_or_default()
 }
 
 /// A denial before the policies were looked at.

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use ecs_authz::catalog::Catalog;
 use ecs_authz::config::Config;
-use ecs_authz::decision::DependencyMode;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
-use ecs_authz::pdp::Pdp;
+use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::request::Identity;
 use ecs_authz::store::cache::PolicyCache;
 use ecs_authz::store::directory::DirectoryStore;
@@ -123,7 +122,7 @@ impl Inside {
     async fn start(store: Arc<dyn PolicyStore>, mut server: Server) -> Self {
         let catalog = Arc::new(Catalog::published().unwrap());
         let cache = PolicyCache::new(store, catalog.action_count(), 1 << 20);
-        let pdp = Arc::new(Pdp::new(catalog, cache, DependencyMode::Report));
+        let pdp = Arc::new(Pdp::new(catalog, cache, Defaults::default()));
         let config = Config::load(SHIPPED_SERVICE.as_ref()).unwrap().ext_authz.unwrap();
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap().with_nodelay(Some(true));
         let port = incoming.local_addr().unwrap().port();

@@ -5,9 +5,13 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use ecs_authz::catalog::{Body, Catalog};
 use ecs_authz::config::Config;
-use ecs_authz::decision::DependencyMode;
+use ecs_authz::decision::Verdict;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
+use ecs_authz::pdp::Defaults;
+use ecs_authz::policy::{PolicySet, Scene};
+use ecs_authz::request::{PrincipalParts, Request, RequestParts};
 use ecs_authz::server::{Exposure, RunningServer, ServerConfig};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
@@ -89,10 +93,35 @@ pub(crate) fn config(policies: &Path) -> ServerConfig {
         tables: Vec::new(),
         grpc_addr: ([127, 0, 0, 1], 0).into(),
         http_addr: ([127, 0, 0, 1], 0).into(),
-        dependency_mode: DependencyMode::Report,
+        defaults: Defaults::default(),
         cache_bytes: 16 * 1_024 * 1_024,
         exposure: Exposure::Loopback,
         config: Config::default(),
+    }
+}
+
+/// What policies say of starting alice's server 7 in `prod`: `allowed`, `denied` or `unmatched`.
+pub(crate) fn verdict_on_start(policies: &PolicySet) -> &'static str {
+    let catalog = Catalog::published().expect("the published tables");
+    let request = Request::new(RequestParts {
+        principal: PrincipalParts {
+            domain_id: "acme".into(),
+            user_id: "alice".into(),
+            project_id: "prod".into(),
+            ..Default::default()
+        },
+        method: "POST".into(),
+        path: "/v2.1/prod/servers/7/action".into(),
+        body: Body::Content { bytes: br#"{"os-start":null}"#.to_vec(), truncated: false },
+        ..Default::default()
+    });
+    let request = request.expect("a well-formed request");
+    let call = catalog.resolve(request.method(), request.path(), request.body()).expect("an operation");
+    let scene = Scene { catalog: &catalog, call, request: &request, region: None };
+    match policies.verdict(call.operation.actions[0], &scene) {
+        Verdict::Allowed(_) => "allowed",
+        Verdict::Denied(_) => "denied",
+        Verdict::Unmatched => "unmatched",
     }
 }
 

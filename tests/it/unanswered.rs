@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecs_authz::catalog::Catalog;
-use ecs_authz::decision::DependencyMode;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::grpc::wire::envoy::service::auth::v3 as ours;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::authorization_server::Authorization as _;
-use ecs_authz::pdp::Pdp;
+use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::policy::{CompiledPolicy, Document, Grant, Scope};
 use ecs_authz::request::Identity;
 use ecs_authz::store::cache::PolicyCache;
@@ -72,7 +71,7 @@ impl PolicyStore for Store {
 fn service(store: Store) -> ExtAuthz {
     let catalog = Arc::new(Catalog::published().unwrap());
     let cache = PolicyCache::new(Arc::new(store), catalog.action_count(), 1 << 20);
-    let pdp = Arc::new(Pdp::new(catalog, cache, DependencyMode::Report));
+    let pdp = Arc::new(Pdp::new(catalog, cache, Defaults::default()));
     ExtAuthz::new(pdp, parsed(CONFIG).ext_authz.unwrap())
 }
 
@@ -144,7 +143,7 @@ fn the_error_arrives_before_the_caller_gives_up() {
 fn everything() -> Vec<Grant> {
     let text = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["*"]}]}"#;
     let document = Document::parse(text).unwrap();
-    let policy = CompiledPolicy::compile("all", &document, &Catalog::published().unwrap()).unwrap();
+    let policy = CompiledPolicy::compile("all", &document, &Catalog::published().unwrap());
     vec![Grant { policy: Arc::new(policy), scope: Scope::AllProjects }]
 }
 

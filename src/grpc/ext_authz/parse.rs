@@ -7,6 +7,7 @@ use super::denial::Denial;
 use super::headers::Headers;
 use super::identity;
 use crate::catalog::Body;
+use crate::clock;
 use crate::decision::DependencyMode;
 use crate::grpc::wire::envoy::config::core::v3::address::Address;
 use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
@@ -26,6 +27,8 @@ const OVERRIDE_HEADERS: [&str; 8] = [
 ];
 /// The route's word on dependencies: `enforce`, or `report`.
 const DEPENDENCY_MODE: &str = "dependency_mode";
+/// The route's word on the region that it leads to.
+const REGION: &str = "region";
 /// The route's word on the enterprise project that its resources belong to.
 const ENTERPRISE_PROJECT_ID: &str = "enterprise_project_id";
 
@@ -44,7 +47,12 @@ pub(super) fn request(config: &ExtAuthzConfig, attributes: &AttributeContext) ->
         method: http.method.clone(),
         path: http.path.clone(),
         body: body(http, &headers)?,
-        context: Context { source_ip: source_ip(attributes), attributes: route_attributes(attributes) },
+        context: Context {
+            source_ip: source_ip(attributes),
+            attributes: route_attributes(attributes),
+            time: clock::now(),
+            region: attributes.context_extensions.get(REGION).cloned().unwrap_or_default(),
+        },
         dependency_mode: dependency_mode(attributes),
         min_revision: 0,
     });

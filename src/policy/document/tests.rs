@@ -30,13 +30,9 @@ fn a_document_is_read_whole() {
     assert_eq!(first.effect, Effect::Allow);
     assert!(matches!(&first.actions, Actions::Of(patterns) if patterns.len() == 1));
     assert!(matches!(&second.actions, Actions::AllBut(patterns) if patterns.len() == 2));
-    assert_eq!(second.resources.as_deref(), Some(&["ecs:*:*:instance:*".to_owned()][..]));
-    let condition = ConditionEntry {
-        operator: "StringEquals".into(),
-        key: "g:UserName".into(),
-        values: vec!["alice".into(), "bob".into()],
-    };
-    assert_eq!(second.conditions, Some(vec![condition]));
+    assert_eq!(second.resources, Some(vec![ResourcePattern::parse("ecs:*:*:instance:*").unwrap()]));
+    let condition = Condition::parse("StringEquals", "g:UserName", &["alice", "bob"]).unwrap();
+    assert_eq!(second.conditions, [condition]);
 }
 
 #[test]
@@ -53,7 +49,8 @@ fn a_role_is_read_with_what_it_depends_on() {
 fn agencies_are_named_by_uri() {
     let text = statement(r#""Action":["iam:agencies:assume"],"Resource":{"uri":["/iam/agencies/1"]}"#);
     let document = Document::parse(&text).unwrap();
-    assert_eq!(document.statements[0].resources.as_deref(), Some(&["/iam/agencies/1".to_owned()][..]));
+    let agency = ResourcePattern::Agency("/iam/agencies/1".into());
+    assert_eq!(document.statements[0].resources, Some(vec![agency]));
     let other = statement(r#""Action":["iam:agencies:assume"],"Resource":{"url":[]}"#);
     assert_eq!(
         faults(&other),
@@ -170,4 +167,65 @@ fn one_of_action_and_not_action_is_needed() {
     assert_eq!(faults(r#"{"Version":"1.1","Statement":[{"Effect":"Allow"}]}"#), [expected]);
     let wrong = faults(&statement(r#""Action":["*", 1, "ecs:servers"]"#));
     assert_eq!(wrong, ["$.Statement[0].Action[1]: expected a string, found a number"]);
+}
+
+#[test]
+fn a_faulty_resource_or_condition_is_told_with_its_place() {
+    let condition = |text: &str| statement(&format!("\"Action\":[\"*\"],\"Condition\":{text}"));
+    let at = "$.Statement[0].Condition";
+    let cases = [
+        (
+            statement(r#""Action":["*"],"Resource":["*","ecs:x"]"#),
+            "$.Statement[0].Resource[1]: expected `*` or a resource `service:region:account:type:path`, found `ecs:x`"
+                .to_owned(),
+        ),
+        (
+            condition(r#"{"StringEqual":{"g:UserName":["a"]}}"#),
+            format!(
+                "{at}.StringEqual['g:UserName']: unknown operator `StringEqual`: expected one such as StringEquals, \
+                 NumberLessThan, DateGreaterThan, Bool or IpAddress"
+            ),
+        ),
+        (
+            condition(r#"{"StringEquals":{"g:Username":["a"]}}"#),
+            format!("{at}.StringEquals['g:Username']: unknown key `g:Username`: letter case matters"),
+        ),
+        (
+            condition(r#"{"StringEquals":{"user":["a"]}}"#),
+            format!("{at}.StringEquals['user']: expected a key `service:Name`, found `user`"),
+        ),
+        (
+            condition(r#"{"NumberEquals":{"g:UserName":["1"]}}"#),
+            format!("{at}.NumberEquals['g:UserName']: the operator compares numbers, and the key is a text"),
+        ),
+        (
+            condition(r#"{"IpAddress":{"g:SourceIp":["10.0.0.0/8","10.0.0.1/8"]}}"#),
+            format!(
+                "{at}.IpAddress['g:SourceIp'][1]: expected an address such as 10.0.0.7, or a network such as \
+                 10.0.0.0/8 without bits behind its length, found `10.0.0.1/8`"
+            ),
+        ),
+        (
+            condition(r#"{"DateLessThan":{"g:CurrentTime":["tomorrow"]}}"#),
+            format!(
+                "{at}.DateLessThan['g:CurrentTime'][0]: expected a time in UTC such as 2026-11-24T08:30:00Z, found \
+                 `tomorrow`"
+            ),
+        ),
+        (
+            condition(r#"{"Bool":{"g:MFAPresent":["yes"]}}"#),
+            format!("{at}.Bool['g:MFAPresent'][0]: expected `true` or `false`, found `yes`"),
+        ),
+        (
+            condition(r#"{"Null":{"g:UserName":["true","false"]}}"#),
+            format!("{at}.Null['g:UserName']: expected one value, `true` or `false`"),
+        ),
+        (
+            condition(r#"{"StringEquals":{"g:UserName":[]}}"#),
+            format!("{at}.StringEquals['g:UserName']: expected 1 to 6144 values, found 0"),
+        ),
+    ];
+    for (text, fault) in cases {
+        assert_eq!(faults(&text), [fault], "{text}");
+    }
 }

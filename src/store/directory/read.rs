@@ -202,7 +202,7 @@ impl Reader<'_> {
             let expected = "expected another name: a system policy has this one, in whatever letter case";
             self.reading.faults.push(Fault::of(path, expected));
         }
-        let compiled = Document::parse(text).and_then(|document| {
+        let compiled = Document::parse(text).map(|document| {
             let idle = idle_patterns(&document, self.catalog).into_iter();
             self.reading.warnings.extend(idle.map(|(place, pattern)| {
                 Fault::of(path, format!("`{pattern}` covers no action of the table"))

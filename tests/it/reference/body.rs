@@ -11,6 +11,7 @@ use super::Body;
 pub(super) fn sole_key(body: &Body) -> Result<String, &'static str> {
     let keys = match body {
         Body::None => return Err("BODY_REQUIRED"),
+        Body::Encoded => return Err("BODY_ENCODED"),
         Body::Content { truncated: true, .. } | Body::Summary { truncated: true, .. } => {
             return Err("BODY_TRUNCATED");
         }
@@ -27,7 +28,7 @@ pub(super) fn sole_key(body: &Body) -> Result<String, &'static str> {
 /// Whether a call with this body may have the member. What is not known may be so.
 pub(super) fn may_have(body: &Body, path: &str) -> bool {
     match body {
-        Body::None => true,
+        Body::None | Body::Encoded => true,
         Body::Content { truncated: true, .. } | Body::Summary { truncated: true, .. } => true,
         Body::Content { bytes, .. } => match members(bytes) {
             Ok(members) => Json::Object(members).has(path),
@@ -52,7 +53,7 @@ fn summary_may_have(keys: &[String], attributes: &BTreeMap<String, Vec<String>>,
 }
 
 /// The members of a text that is one JSON object, strictly read.
-fn members(bytes: &[u8]) -> Result<Vec<(String, Json)>, &'static str> {
+pub(super) fn members(bytes: &[u8]) -> Result<Vec<(String, Json)>, &'static str> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         // It ends in the middle of a character.
@@ -78,7 +79,7 @@ fn members(bytes: &[u8]) -> Result<Vec<(String, Json)>, &'static str> {
 /// JSON that keeps every member of an object, also one that is repeated. What is neither object nor string is
 /// not kept.
 #[derive(Debug)]
-enum Json {
+pub(super) enum Json {
     Object(Vec<(String, Json)>),
     Other,
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Domain, Principal, Scope, Subject};
+use super::facts::Facts;
+use super::resource::{self, Resource};
+use super::told::Told;
+use super::{Domain, Principal, Scope, Subject, condition};
 
 /// What policies say of an action, with the statement that says it: `policy[index]`.
 #[derive(Debug)]
@@ -64,16 +67,38 @@ impl Policies {
         for name in &principal.role_names {
             policies.project.extend(document(name).map(|document| (name.clone(), document)));
         }
-        policies
+        Self { project: in_effect(policies.project), enterprise: in_effect(policies.enterprise) }
     }
 
-    /// An enterprise project's policies are looked at only if those of the project say nothing of the action.
-    pub(super) fn verdict(&self, action: &str) -> Verdict {
-        match verdict_of(&self.project, action) {
-            Verdict::Unmatched => verdict_of(&self.enterprise, action),
+    /// Every resource is judged by itself. The first that is denied decides, else the first that nothing allows.
+    pub(super) fn verdict(&self, action: &str, touched: &[Resource], facts: &Facts<'_>) -> Verdict {
+        let verdicts = || touched.iter().map(|resource| self.verdict_on(action, resource, facts));
+        verdicts()
+            .find(|verdict| matches!(verdict, Verdict::Denied(_)))
+            .or_else(|| verdicts().find(|verdict| matches!(verdict, Verdict::Unmatched)))
+            .or_else(|| verdicts().next())
+            .expect("an action touches something")
+    }
+
+    /// An enterprise project's policies are looked at only if no statement of the project's applies.
+    fn verdict_on(&self, action: &str, resource: &Resource, facts: &Facts<'_>) -> Verdict {
+        match verdict_of(&self.project, action, resource, facts) {
+            Verdict::Unmatched => verdict_of(&self.enterprise, action, resource, facts),
             matched => matched,
         }
     }
+}
+
+/// The policies that take effect: all but the roles whose dependencies do not. Taking one away can take away others.
+fn in_effect(stage: Stage) -> Stage {
+    let has_all = |document: &Value| {
+        let depends = document["Depends"].as_array().into_iter().flatten();
+        let mut names = depends.map(|entry| entry["display_name"].as_str().expect("a name"));
+        names.all(|name| stage.contains_key(name))
+    };
+    let rest: Stage =
+        stage.iter().filter(|(_, document)| has_all(document)).map(|(n, d)| (n.clone(), d.clone())).collect();
+    if rest.len() == stage.len() { rest } else { in_effect(rest) }
 }
 
 fn is_held(subject: &Subject, principal: &Principal, domain: &Domain) -> bool {
@@ -90,21 +115,43 @@ fn is_held(subject: &Subject, principal: &Principal, domain: &Domain) -> bool {
     }
 }
 
-/// Explicit deny, then allow, else nothing. The first statement by policy name, then position, is the one named.
-fn verdict_of(stage: &Stage, action: &str) -> Verdict {
+/// Explicit deny, then allow, else nothing. Of the statements that apply, the one named is the first by policy name,
+/// then position; those with a resource or a condition stand behind all others.
+fn verdict_of(stage: &Stage, action: &str, resource: &Resource, facts: &Facts<'_>) -> Verdict {
     let first = |effect: &str| {
-        stage.iter().find_map(|(name, document)| {
-            let statements = document["Statement"].as_array()?;
-            let index = statements
-                .iter()
-                .position(|statement| statement["Effect"] == effect && is_about(statement, action))?;
-            Some(format!("{name}[{index}]"))
-        })
+        let mut found = Vec::new();
+        for (name, document) in stage {
+            for (index, statement) in document["Statement"].as_array().into_iter().flatten().enumerate() {
+                let is_meant = statement["Effect"] == effect && is_about(statement, action);
+                if is_meant && applies(statement, action, resource, facts) {
+                    let is_conditional =
+                        statement.get("Resource").is_some() || statement.get("Condition").is_some();
+                    found.push((is_conditional, name, index));
+                }
+            }
+        }
+        let first = found.into_iter().min();
+        first.map(|(_, name, index)| format!("{name}[{index}]"))
     };
     match (first("Deny"), first("Allow")) {
         (Some(statement), _) => Verdict::Denied(statement),
         (None, Some(statement)) => Verdict::Allowed(statement),
         (None, None) => Verdict::Unmatched,
+    }
+}
+
+/// An allow needs all that it asks for to be met. A deny holds unless something that it asks for is not met. So what
+/// can't be told never allows and always denies.
+fn applies(statement: &Value, action: &str, touched: &Resource, facts: &Facts<'_>) -> bool {
+    let mut told =
+        vec![statement.get("Resource").map_or(Told::Met, |listed| resource::told(listed, touched))];
+    if let Some(condition) = statement.get("Condition") {
+        told.extend(condition::clauses(condition, action, facts));
+    }
+    match statement["Effect"].as_str() {
+        Some("Allow") => told.iter().all(|told| *told == Told::Met),
+        Some("Deny") => !told.contains(&Told::NotMet),
+        _ => panic!("expected an effect: {statement}"),
     }
 }
 
@@ -169,9 +216,13 @@ fn older_names(action: &str) -> Vec<String> {
     aliases.filter(|alias| alias.current == action).map(|alias| alias.older).collect()
 }
 
+/// Those of the service's documents, and the roles that every account has.
 fn system_policies() -> BTreeMap<String, Value> {
     let published: Value =
         serde_json::from_str(include_str!("../published/system_policies.json")).expect("the system policies");
     let policies = published["policies"].as_object().expect("policies");
-    policies.iter().map(|(name, policy)| (name.clone(), policy["document"].clone())).collect()
+    let mut all: BTreeMap<String, Value> =
+        serde_json::from_str(include_str!("roles.json")).expect("the roles by name");
+    all.extend(policies.iter().map(|(name, policy)| (name.clone(), policy["document"].clone())));
+    all
 }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::object::{self, Declared};
 use super::{Body, body, path};
 
 /// The operation that a call is.
@@ -12,6 +13,8 @@ pub(super) struct Operation {
     pub(super) dependencies: Vec<String>,
     /// The tenant in the path.
     pub(super) project: Option<String>,
+    /// What it touches, and what it says of condition keys.
+    pub(super) declared: Declared,
 }
 
 /// A row of `operations.json`; what is not used here is left out.
@@ -56,6 +59,7 @@ pub(super) fn resolve(method: &str, target: &str, body: &Body) -> Result<Operati
     // `{project_id}` can stand twice: the first is the tenant.
     let project = template.iter().position(|segment| segment == "{project_id}");
     Ok(Operation {
+        declared: object::declared(method, &template, row.key().map(String::as_str), &segments, body),
         dependencies: row.dependencies_with(body),
         actions: row.actions,
         project: project.map(|index| segments[index].to_owned()),

@@ -1,0 +1,66 @@
+//! An explanation on the wire, with the smallest grant that would allow the call.
+
+use serde_json::json;
+
+use super::pb;
+use super::render::wire_statement;
+use crate::catalog::{ActionId, Catalog};
+use crate::decision::DenyReason;
+use crate::policy::{Considered, Evaluation, FailedPart, Resource, ResourcePattern};
+
+/// Renders what the statements said.
+pub(super) fn render(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Option<pb::Explanation> {
+    let explanation = evaluation.explain()?;
+    Some(pb::Explanation {
+        considered: explanation.considered.into_iter().map(considered).collect(),
+        smallest_grant: smallest_grant(evaluation, catalog).unwrap_or_default(),
+    })
+}
+
+fn considered(considered: Considered) -> pb::ConsideredStatement {
+    let Considered { statement, applies, failed } = considered;
+    let failed = failed.into_iter().map(|part| {
+        let FailedPart { element, wanted, found, is_unclear } = part;
+        pb::FailedPart { element, wanted, found, unclear: is_unclear }
+    });
+    pb::ConsideredStatement { statement: Some(wire_statement(&statement)), applies, failed: failed.collect() }
+}
+
+/// A policy with nothing but what is missing. Where a statement denies, no grant helps.
+fn smallest_grant(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Option<String> {
+    let reason = evaluation.decision.reason()?;
+    let names = |actions: Vec<ActionId>| -> Vec<&str> {
+        actions.into_iter().map(|action| catalog.action_name(action)).collect()
+    };
+    let is_unmatched =
+        |action: &ActionId| evaluation.verdict(*action).denied() == Some(DenyReason::NoMatchingAllow);
+    let operation = evaluation.call().operation;
+    let statement = match reason {
+        DenyReason::NoMatchingAllow => {
+            let actions = names(operation.actions.iter().copied().filter(is_unmatched).collect());
+            let resources: Vec<String> = evaluation.resources().iter().filter_map(pattern).collect();
+            match resources.is_empty() {
+                true => json!({"Effect": "Allow", "Action": actions}),
+                false => json!({"Effect": "Allow", "Action": actions, "Resource": resources}),
+            }
+        }
+        DenyReason::MissingDependency => {
+            let missing: Vec<ActionId> = evaluation.missing_dependencies().collect();
+            if !missing.iter().all(is_unmatched) {
+                return None;
+            }
+            json!({"Effect": "Allow", "Action": names(missing)})
+        }
+        _ => return None,
+    };
+    Some(json!({"Version": "1.1", "Statement": [statement]}).to_string())
+}
+
+/// The pattern of one resource alone, if there is one: in any region where none is configured.
+fn pattern(resource: &Resource<'_>) -> Option<String> {
+    let Resource { service, region, account, kind, path } = resource;
+    // A star in an id would be a pattern of more.
+    let path = path.as_deref().filter(|path| *kind != "*" && !path.contains('*'))?;
+    let text = format!("{service}:{}:{account}:{kind}:{path}", region.unwrap_or("*"));
+    ResourcePattern::parse(&text).is_ok().then_some(text)
+}

@@ -1,0 +1,197 @@
+//! Conditions: what must be so for a statement to apply.
+//!
+//! A clause compares what is seen of a key with the values of the policy. Of the policy's values one must fit; negated
+//! operators want none to. Where the call has several values, all of them must say the same, unless the operator asks
+//! for any or for all: half a yes is neither. A key that is not there meets negated operators and those with `IfExists`,
+//! and no others. What can't be told, and a value that can't be read, is unclear: it never allows and always denies.
+//!
+//! The operators are those that the provider documents for policies 1.1 (IAM and OBS user guides) and, in the spelling of
+//! 5.0, those of its newer ones; every other name is refused when the document is loaded.
+
+use std::borrow::Cow;
+
+pub(super) use date::written;
+pub use key::{Key, KeyFault, Kind};
+
+use super::outcome::Outcome;
+use crate::catalog::Seen;
+use address::AddressTest;
+use date::DateTest;
+use number::NumberTest;
+use operator::{Family, Missing, Operator, Polarity, Quantifier};
+use text::TextTest;
+
+mod address;
+mod date;
+mod key;
+mod number;
+mod operator;
+mod order;
+mod text;
+
+/// One key of a condition: `{operator: {key: values}}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The operator's name, as written.
+    pub operator: Box<str>,
+    /// The key.
+    pub key: Key,
+    /// The values, as written.
+    pub values: Box<[Box<str>]>,
+    polarity: Polarity,
+    quantifier: Quantifier,
+    missing: Missing,
+    test: Test,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Test {
+    Text(TextTest),
+    Number(NumberTest),
+    Date(DateTest),
+    Flag(Vec<bool>),
+    Address(AddressTest),
+    /// Whether the key must be missing.
+    Presence(bool),
+}
+
+/// Why a condition is malformed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConditionFault {
+    /// An operator whose meaning is not documented.
+    #[error(
+        "unknown operator `{0}`: expected one such as StringEquals, NumberLessThan, DateGreaterThan, Bool or IpAddress"
+    )]
+    Operator(String),
+    /// A key that is not known.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// A key of another type than the operator compares (IAM.1055).
+    #[error("the operator compares {operator}, and the key is {key}")]
+    Family {
+        /// What the operator compares.
+        operator: &'static str,
+        /// What the key is.
+        key: &'static str,
+    },
+    /// A value that the operator can't compare with.
+    #[error("expected {expected}, found `{found}`")]
+    Value {
+        /// What was expected.
+        expected: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// `Null` and `IsNullOrEmpty` ask one question.
+    #[error("expected one value, `true` or `false`")]
+    OneValue,
+}
+
+impl Condition {
+    /// Reads a clause.
+    ///
+    /// # Errors
+    ///
+    /// What is malformed, with the index of the value if it is one.
+    pub fn parse(
+        operator: &str,
+        key: &str,
+        values: &[&str],
+    ) -> Result<Self, (Option<usize>, ConditionFault)> {
+        let whole = |fault| (None, fault);
+        let parsed = Operator::parse(operator);
+        let Operator { family, polarity, quantifier, missing } =
+            parsed.ok_or_else(|| whole(ConditionFault::Operator(shorten(operator))))?;
+        let key = Key::parse(key).map_err(|fault| whole(fault.into()))?;
+        if let (Some(compared), Some(kind)) = (family.kind(), key.kind())
+            && compared != kind
+        {
+            return Err(whole(ConditionFault::Family { operator: compared.plural(), key: kind.singular() }));
+        }
+        let test = family.test(values)?;
+        let values = values.iter().map(|value| Box::from(*value)).collect();
+        Ok(Self { operator: operator.into(), key, values, polarity, quantifier, missing, test })
+    }
+
+    /// Whether the clause holds for what is seen of its key.
+    pub(super) fn outcome(&self, seen: &Seen<'_>) -> Outcome {
+        let is_blank = |values: &[Cow<'_, str>]| values.iter().all(|value| value.is_empty());
+        match (&self.test, seen) {
+            (_, Seen::Unknown) => Outcome::Unclear,
+            (Test::Presence(wanted), seen) => {
+                let is_missing = match seen {
+                    Seen::Values(values) => self.missing == Missing::OrEmpty && is_blank(values),
+                    Seen::Absent | Seen::Unknown => true,
+                };
+                (is_missing == *wanted).into()
+            }
+            (_, Seen::Absent) => self.without_values(),
+            (_, Seen::Values(values)) if self.missing == Missing::Fulfils && is_blank(values) => Outcome::Met,
+            (test, Seen::Values(values)) => {
+                self.quantifier.combine(values.iter().map(|value| self.one(test, value)))
+            }
+        }
+    }
+
+    fn without_values(&self) -> Outcome {
+        (self.missing == Missing::Fulfils || self.polarity == Polarity::Negated).into()
+    }
+
+    /// Whether one value fits, or nothing if it can't be read.
+    fn one(&self, test: &Test, value: &str) -> Option<bool> {
+        let fits = match test {
+            Test::Text(test) => test.fits(value),
+            Test::Number(test) => test.fits(value)?,
+            Test::Date(test) => test.fits(value)?,
+            Test::Flag(wanted) => wanted.contains(&flag(value)?),
+            Test::Address(test) => test.fits(value)?,
+            Test::Presence(_) => return None,
+        };
+        Some(fits == (self.polarity == Polarity::Positive))
+    }
+}
+
+impl Family {
+    fn test(self, values: &[&str]) -> Result<Test, (Option<usize>, ConditionFault)> {
+        let fault = |(index, expected): (usize, &'static str)| {
+            let found = values.get(index).copied().map(shorten).unwrap_or_default();
+            (Some(index), ConditionFault::Value { expected, found })
+        };
+        Ok(match self {
+            Self::Text(relation) => Test::Text(TextTest::new(relation, values)),
+            Self::Number(order) => Test::Number(NumberTest::new(order, values).map_err(fault)?),
+            Self::Date(order) => Test::Date(DateTest::new(order, values).map_err(fault)?),
+            Self::Flag => Test::Flag(read_all(values, flag, "`true` or `false`").map_err(fault)?),
+            Self::Address => Test::Address(AddressTest::new(values).map_err(fault)?),
+            Self::Presence => match values {
+                [value] => Test::Presence(flag(value).ok_or((None, ConditionFault::OneValue))?),
+                _ => return Err((None, ConditionFault::OneValue)),
+            },
+        })
+    }
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match () {
+        () if text.eq_ignore_ascii_case("true") => Some(true),
+        () if text.eq_ignore_ascii_case("false") => Some(false),
+        () => None,
+    }
+}
+
+/// Reads each value of a policy, or tells which one is not what was expected.
+fn read_all<T>(
+    values: &[&str],
+    read: impl Fn(&str) -> Option<T>,
+    expected: &'static str,
+) -> Result<Vec<T>, (usize, &'static str)> {
+    values.iter().enumerate().map(|(index, value)| read(value).ok_or((index, expected))).collect()
+}
+
+/// Text from a document is cut before it stands in a message.
+fn shorten(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Condition keys: their names, their types, and who tells their values.
+
+use std::fmt;
+
+/// A condition key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    name: Box<str>,
+    kind: Option<Kind>,
+}
+
+/// What the values of a key are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// Decimal numbers.
+    Number,
+    /// Points in time.
+    Date,
+    /// `true` or `false`.
+    Flag,
+    /// IP addresses.
+    Address,
+}
+
+/// A key that is not known (IAM.1059).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// A global or ECS key that is not published.
+    #[error("unknown key `{0}`: letter case matters")]
+    Unknown(String),
+    /// Not `service:Name`.
+    #[error("expected a key `service:Name`, found `{0}`")]
+    Form(String),
+}
+
+/// The global keys (IAM user guide, Policy Syntax; the newer ones from the 5.0 pages).
+const GLOBAL: [(&str, Kind); 15] = [
+    ("g:CurrentTime", Kind::Date),
+    ("g:DomainId", Kind::Text),
+    ("g:DomainName", Kind::Text),
+    ("g:EnterpriseProjectId", Kind::Text),
+    ("g:MFAAge", Kind::Number),
+    ("g:MFAPresent", Kind::Flag),
+    ("g:PrincipalAccount", Kind::Text),
+    ("g:ProjectName", Kind::Text),
+    ("g:RequestedRegion", Kind::Text),
+    ("g:ServiceName", Kind::Text),
+    ("g:SourceIp", Kind::Address),
+    ("g:TagKeys", Kind::Text),
+    ("g:UserId", Kind::Text),
+    ("g:UserName", Kind::Text),
+    ("hw:SourceIp", Kind::Address),
+];
+/// Keys with a tag's name behind them.
+const GLOBAL_PREFIXES: [&str; 2] = ["g:RequestTag/", "g:ResourceTag/"];
+/// The keys of ECS.
+const ECS: [&str; 16] = [
+    "ecs:AvailabilityZone",
+    "ecs:FlavorId",
+    "ecs:ImagePlatform",
+    "ecs:ImageSupportAgentType",
+    "ecs:ImageType",
+    "ecs:KmsKeyId",
+    "ecs:OsType",
+    "ecs:OsVersion",
+    "ecs:PortId",
+    "ecs:SSHKeyPairName",
+    "ecs:ServerId",
+    "ecs:SubnetId",
+    "ecs:SupportAgentType",
+    "ecs:VolumeId",
+    "ecs:VpcId",
+    "ecs:imageID",
+];
+
+impl Key {
+    /// Reads a key. Global keys and those of ECS are a closed list; of other services any is taken, of whatever type.
+    ///
+    /// # Errors
+    ///
+    /// If it is not known.
+    pub fn parse(name: &str) -> Result<Self, KeyFault> {
+        let known = GLOBAL.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+        let is_tag =
+            GLOBAL_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|tag| !tag.is_empty()));
+        let shown = || name.chars().take(64).flat_map(char::escape_debug).collect::<String>();
+        let kind = match name.split_once(':') {
+            _ if known.is_some() => known,
+            Some(("g", _)) if is_tag => Some(Kind::Text),
+            Some(("ecs", _)) if ECS.contains(&name) => Some(Kind::Text),
+            Some(("g" | "hw" | "ecs", _)) => return Err(KeyFault::Unknown(shown())),
+            Some((service, rest)) if is_service(service) && !rest.is_empty() => None,
+            _ => return Err(KeyFault::Form(shown())),
+        };
+        Ok(Self { name: name.into(), kind })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The type of its values, if it is known.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+}
+
+fn is_service(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Kind {
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Self::Text => "texts",
+            Self::Number => "numbers",
+            Self::Date => "times",
+            Self::Flag => "truth values",
+            Self::Address => "addresses",
+        }
+    }
+
+    pub(super) fn singular(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Number => "a number",
+            Self::Date => "a time",
+            Self::Flag => "a truth value",
+            Self::Address => "an address",
+        }
+    }
+}
