@@ -112,7 +112,7 @@ impl Pdp {
         }
         let loaded = self.policies.get(identity).await?;
         let mode = self.defaults.dependency_mode.or(request.dependency_mode());
-        let scene = Scene { catalog: &self.catalog, call, request, region: self.defaults.region.as_deref() };
+        let scene = Scene::new(&self.catalog, call, request, self.defaults.region.as_deref());
         let evaluation = evaluate(scene, loaded.policies.clone(), mode);
         Ok(Response::Evaluated { evaluation, revision: loaded.revision })
     }

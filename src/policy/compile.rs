@@ -7,8 +7,8 @@ use super::document::{Actions, Document, Statement};
 use super::outcome::Outcome;
 use super::pattern::Pattern;
 use super::resource::{Resource, ResourcePattern};
-use super::scene::{Scene, Touch};
-use crate::catalog::{ActionSet, Catalog};
+use super::scene::Scene;
+use crate::catalog::{ActionId, ActionSet, Catalog};
 use crate::decision::Effect;
 
 /// A policy over one catalog.
@@ -57,13 +57,10 @@ impl CompiledStatement {
         self.resources.is_none() && self.conditions.is_empty()
     }
 
-    /// Whether its resources and conditions hold.
-    pub(super) fn outcome(&self, scene: &Scene<'_>, touch: &Touch<'_>) -> Outcome {
-        let resource = self.resource_outcome(&touch.resource);
+    /// Whether its conditions hold for an action of the call.
+    pub(super) fn condition_outcome(&self, scene: &Scene<'_>, action: ActionId) -> Outcome {
         let conditions = self.conditions.iter();
-        let conditions =
-            conditions.map(|condition| condition.outcome(&scene.see(&condition.key, touch.resource.service)));
-        Outcome::all(conditions.chain([resource]))
+        Outcome::all(conditions.map(|condition| condition.outcome(&scene.see(&condition.key, action))))
     }
 
     /// Whether its resources cover this one. Without any, it is about all.

@@ -19,17 +19,65 @@ pub struct Evaluation<'a> {
     pub dependencies: Cow<'a, [ActionId]>,
     policies: Arc<PolicySet>,
     scene: Scene<'a>,
+    /// The verdicts on the call's actions, where conditions make them costly; else empty.
+    rulings: Box<[(ActionId, Ruling)]>,
+}
+
+/// A verdict that stands by itself.
+#[derive(Debug)]
+enum Ruling {
+    Allowed(StatementRef),
+    Denied(StatementRef),
+    Unmatched,
+}
+
+impl From<Verdict<'_>> for Ruling {
+    fn from(verdict: Verdict<'_>) -> Self {
+        match verdict {
+            Verdict::Allowed(statement) => Self::Allowed(statement.clone()),
+            Verdict::Denied(statement) => Self::Denied(statement.clone()),
+            Verdict::Unmatched => Self::Unmatched,
+        }
+    }
+}
+
+impl Ruling {
+    fn verdict(&self) -> Verdict<'_> {
+        match self {
+            Self::Allowed(statement) => Verdict::Allowed(statement),
+            Self::Denied(statement) => Verdict::Denied(statement),
+            Self::Unmatched => Verdict::Unmatched,
+        }
+    }
+}
+
+/// The verdict on an action: as ruled, or else two bit tests.
+fn ruled<'v>(
+    rulings: &'v [(ActionId, Ruling)],
+    action: ActionId,
+    policies: &'v PolicySet,
+    scene: &Scene<'_>,
+) -> Verdict<'v> {
+    let ruling = rulings.iter().find(|(other, _)| *other == action);
+    ruling.map_or_else(|| policies.verdict(action, scene), |(_, ruling)| ruling.verdict())
 }
 
 /// Evaluates a call. `mode` is the stricter of what the server and the request ask for.
 #[must_use]
 pub fn evaluate(scene: Scene<'_>, policies: Arc<PolicySet>, mode: DependencyMode) -> Evaluation<'_> {
+    let scene = if policies.has_conditions() { scene.read() } else { scene };
     let operation = scene.call.operation;
     let dependencies = operation.dependencies(scene.request.body());
-    let verdict = |action: &ActionId| policies.verdict(*action, &scene);
+    let rulings = if policies.has_conditions() {
+        let actions = operation.actions.iter().chain(dependencies.iter());
+        actions.map(|action| (*action, Ruling::from(policies.verdict(*action, &scene)))).collect()
+    } else {
+        Box::default()
+    };
+    let verdict = |action: &ActionId| ruled(&rulings, *action, &policies, &scene);
     let required = operation.actions.iter().map(verdict);
     let decision = Decision::of(required, dependencies.iter().map(verdict), mode);
-    Evaluation { decision, dependencies, policies, scene }
+    Evaluation { decision, dependencies, policies, scene, rulings }
 }
 
 impl<'a> Evaluation<'a> {
@@ -42,7 +90,7 @@ impl<'a> Evaluation<'a> {
     /// What the policies say of an action.
     #[must_use]
     pub fn verdict(&self, action: ActionId) -> Verdict<'_> {
-        self.policies.verdict(action, &self.scene)
+        ruled(&self.rulings, action, &self.policies, &self.scene)
     }
 
     /// The action that decided: the first required one that is denied, else the first that nothing allows, else the
@@ -78,28 +126,31 @@ impl<'a> Evaluation<'a> {
     /// The resource that decided, if the call is a known operation.
     #[must_use]
     pub fn resource(&self) -> Option<Resource<'a>> {
-        Some(self.policies.deciding_touch(self.action()?, &self.scene).resource)
+        self.action().map(|action| self.resource_of(action))
+    }
+
+    fn resource_of(&self, action: ActionId) -> Resource<'a> {
+        self.policies.deciding_resource(action, &self.scene, self.verdict(action))
     }
 
     /// All resources that the action that decided touches.
     #[must_use]
     pub fn resources(&self) -> Vec<Resource<'a>> {
-        let touches = self.action().map(|action| self.scene.touches(action)).unwrap_or_default();
-        touches.into_iter().map(|touch| touch.resource).collect()
+        self.action().map(|action| self.scene.resources(action)).unwrap_or_default()
     }
 
     /// What each statement said of the action that decided.
     #[must_use]
     pub fn explain(&self) -> Option<Explanation<'a>> {
-        Some(self.policies.explain(self.action()?, &self.scene))
+        self.action().map(|action| self.policies.explain(action, &self.scene, self.resource_of(action)))
     }
 
     /// Every statement about a required action, whether it decided or not.
     pub fn considered_statements(&self) -> impl Iterator<Item = StatementRef> {
         let required = self.scene.call.operation.actions.iter();
         required.flat_map(|action| {
-            let touch = self.policies.deciding_touch(*action, &self.scene);
-            let statements = self.policies.statements(*action, &self.scene, &touch);
+            let resource = self.resource_of(*action);
+            let statements = self.policies.statements(*action, &self.scene, &resource);
             statements.filter(|(_, statement)| statement.actions.contains(*action)).map(|(place, _)| place)
         })
     }

@@ -6,7 +6,7 @@ use super::compile::CompiledStatement;
 use super::outcome::Outcome;
 use super::policy_set::PolicySet;
 use super::resource::Resource;
-use super::scene::{Scene, Touch};
+use super::scene::Scene;
 use crate::catalog::{ActionId, Seen};
 use crate::decision::StatementRef;
 
@@ -49,44 +49,53 @@ pub struct FailedPart {
 }
 
 impl PolicySet {
-    /// Explains the verdict on an action.
-    pub(super) fn explain<'a>(&self, action: ActionId, scene: &Scene<'a>) -> Explanation<'a> {
-        let touch = self.deciding_touch(action, scene);
-        let statements = self.statements(action, scene, &touch);
+    /// Explains the verdict on an action, by the resource that decided.
+    pub(super) fn explain<'a>(
+        &self,
+        action: ActionId,
+        scene: &Scene<'a>,
+        resource: Resource<'a>,
+    ) -> Explanation<'a> {
+        let statements = self.statements(action, scene, &resource);
         let considered = statements.map(|(place, statement)| {
-            let failed = statement.failed(action, scene, &touch);
+            let failed = statement.failed(action, scene, &resource);
             let is_about = statement.actions.contains(action);
-            let applies = is_about && statement.outcome(scene, &touch).applies(statement.effect);
+            let applies = is_about && statement.applies(action, scene, &resource);
             Considered { statement: place, applies, failed }
         });
         let mut considered: Vec<Considered> = considered.collect();
         // Stable: statements that failed alike stay in the order of policy names.
         considered.sort_by_key(|considered| (!considered.applies, considered.failed.len()));
         considered.truncate(MAX_CONSIDERED);
-        Explanation { action, resource: touch.resource, considered }
+        Explanation { action, resource, considered }
     }
 }
 
 impl CompiledStatement {
-    fn failed(&self, action: ActionId, scene: &Scene<'_>, touch: &Touch<'_>) -> Vec<FailedPart> {
+    fn applies(&self, action: ActionId, scene: &Scene<'_>, resource: &Resource<'_>) -> bool {
+        let outcome = self.condition_outcome(scene, action).min(self.resource_outcome(resource));
+        outcome.applies(self.effect)
+    }
+
+    fn failed(&self, action: ActionId, scene: &Scene<'_>, resource: &Resource<'_>) -> Vec<FailedPart> {
         let mut failed = Vec::new();
         if !self.actions.contains(action) {
             let found = vec![scene.catalog.action_name(action).to_owned()];
             let element = "Action".to_owned();
             failed.push(FailedPart { element, wanted: Vec::new(), found, is_unclear: false });
         }
-        let resources = self.resource_outcome(&touch.resource);
+        let resources = self.resource_outcome(resource);
         if resources != Outcome::Met {
             let patterns = self.resources.iter().flatten();
             failed.push(FailedPart {
                 element: "Resource".to_owned(),
                 wanted: patterns.map(ToString::to_string).collect(),
-                found: vec![touch.resource.to_string()],
+                found: vec![resource.to_string()],
                 is_unclear: resources == Outcome::Unclear,
             });
         }
         for condition in &self.conditions {
-            let seen = scene.see(&condition.key, touch.resource.service);
+            let seen = scene.see(&condition.key, action);
             let outcome = condition.outcome(&seen);
             if outcome != Outcome::Met {
                 failed.push(FailedPart {

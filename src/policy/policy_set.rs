@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::compile::{CompiledPolicy, CompiledStatement};
-use super::scene::{Scene, Touch};
+use super::outcome::Outcome;
+use super::resource::Resource;
+use super::scene::Scene;
 use crate::catalog::{ActionId, ActionSet};
 use crate::decision::{Effect, StatementRef, Verdict};
 
@@ -75,13 +77,13 @@ impl PolicySet {
     /// What the policies say of an action, on all that the call touches with it.
     #[must_use]
     pub fn verdict(&self, action: ActionId, scene: &Scene<'_>) -> Verdict<'_> {
+        let hearing = self.hear(action, scene);
         if !self.is_conditional(action) {
-            return self.stage_of(action, scene, None).verdict(action, scene, None);
+            return hearing.verdict(None);
         }
         let mut verdict = None;
-        for touch in scene.touches(action) {
-            let stage = self.stage_of(action, scene, Some(&touch));
-            match stage.verdict(action, scene, Some(&touch)) {
+        for resource in scene.resources(action) {
+            match hearing.verdict(Some(&resource)) {
                 Verdict::Denied(statement) => return Verdict::Denied(statement),
                 Verdict::Unmatched => verdict = Some(Verdict::Unmatched),
                 Verdict::Allowed(statement) => verdict = verdict.or(Some(Verdict::Allowed(statement))),
@@ -90,16 +92,21 @@ impl PolicySet {
         verdict.unwrap_or(Verdict::Unmatched)
     }
 
-    /// Of what the call touches with an action, the first on which the verdict is that on all.
-    pub(super) fn deciding_touch<'a>(&self, action: ActionId, scene: &Scene<'a>) -> Touch<'a> {
-        let wanted = self.verdict(action, scene).denied();
-        let mut touches = scene.touches(action).into_iter();
-        let is_deciding = |touch: &Touch<'a>| {
-            let stage = self.stage_of(action, scene, Some(touch));
-            stage.verdict(action, scene, Some(touch)).denied() == wanted
-        };
-        // INVARIANT: the verdict on all is that on one of them.
-        touches.find(is_deciding).unwrap_or_else(|| scene.untold(action))
+    /// Of the resources that the call touches with an action, the first on which the verdict is that on all.
+    pub(super) fn deciding_resource<'a>(
+        &self,
+        action: ActionId,
+        scene: &Scene<'a>,
+        verdict: Verdict<'_>,
+    ) -> Resource<'a> {
+        let mut resources = scene.resources(action);
+        if resources.len() > 1 {
+            let hearing = self.hear(action, scene);
+            let is_deciding = |it: &Resource<'_>| hearing.verdict(Some(it)).denied() == verdict.denied();
+            // INVARIANT: the verdict on all is that on one of them.
+            resources.drain(..resources.iter().position(is_deciding).unwrap_or(0));
+        }
+        resources.into_iter().next().unwrap_or_else(|| scene.untold(action))
     }
 
     /// The statements that are looked at for an action: those of the first stage, and where none of them is about it, of
@@ -108,11 +115,18 @@ impl PolicySet {
         &'s self,
         action: ActionId,
         scene: &Scene<'_>,
-        touch: &Touch<'_>,
+        resource: &Resource<'_>,
     ) -> impl Iterator<Item = (StatementRef, &'s CompiledStatement)> + use<'s> {
-        let second = Some(self.stage_of(action, scene, Some(touch)));
-        let second = second.filter(|stage| !std::ptr::eq(*stage, &self.project));
+        let hearing = self.hear(action, scene);
+        let is_open = hearing.first.verdict(action, Some(resource)) == Verdict::Unmatched;
+        let second = hearing.second.filter(|_| is_open).map(|second| second.stage);
         std::iter::once(&self.project).chain(second).flat_map(Stage::statements)
+    }
+
+    /// Whether any statement has a resource or a condition.
+    pub(super) fn has_conditions(&self) -> bool {
+        let mut stages = std::iter::once(&self.project).chain(self.enterprise.values());
+        stages.any(|stage| !stage.conditional.statements.is_empty())
     }
 
     fn is_conditional(&self, action: ActionId) -> bool {
@@ -120,12 +134,14 @@ impl PolicySet {
             || self.enterprise.values().any(|stage| stage.is_conditional(action))
     }
 
-    fn stage_of(&self, action: ActionId, scene: &Scene<'_>, touch: Option<&Touch<'_>>) -> &Stage {
-        if self.enterprise.is_empty() || self.project.verdict(action, scene, touch) != Verdict::Unmatched {
-            return &self.project;
+    /// Evaluates the conditions of all statements about an action, once for all resources.
+    fn hear(&self, action: ActionId, scene: &Scene<'_>) -> Hearing<'_> {
+        let second = scene.request.enterprise_project().and_then(|id| self.enterprise.get(id));
+        Hearing {
+            action,
+            first: self.project.hear(action, scene),
+            second: second.map(|stage| stage.hear(action, scene)),
         }
-        let enterprise_project = scene.request.enterprise_project();
-        enterprise_project.and_then(|id| self.enterprise.get(id)).unwrap_or(&self.project)
     }
 
     /// About how many bytes the set holds. Policies are shared with other sets and count as pointers.
@@ -163,10 +179,59 @@ struct ConditionalRef {
     policy: Arc<CompiledPolicy>,
 }
 
-impl ConditionalRef {
-    fn applies(&self, scene: &Scene<'_>, touch: &Touch<'_>) -> bool {
-        let statement = self.policy.statements.get(self.place.index);
-        statement.is_some_and(|statement| statement.outcome(scene, touch).applies(statement.effect))
+/// What is left to ask once the conditions of an action's statements were evaluated: the resource.
+#[derive(Debug)]
+struct Hearing<'s> {
+    action: ActionId,
+    first: StageHearing<'s>,
+    /// That of the resource's enterprise project, if it has one.
+    second: Option<StageHearing<'s>>,
+}
+
+#[derive(Debug)]
+struct StageHearing<'s> {
+    stage: &'s Stage,
+    candidates: Vec<Candidate<'s>>,
+}
+
+/// A conditional statement whose conditions do not rule it out.
+#[derive(Debug)]
+struct Candidate<'s> {
+    place: &'s StatementRef,
+    statement: &'s CompiledStatement,
+    conditions: Outcome,
+}
+
+impl<'s> Hearing<'s> {
+    fn verdict(&self, resource: Option<&Resource<'_>>) -> Verdict<'s> {
+        match (self.first.verdict(self.action, resource), &self.second) {
+            (Verdict::Unmatched, Some(second)) => second.verdict(self.action, resource),
+            (verdict, _) => verdict,
+        }
+    }
+}
+
+impl<'s> StageHearing<'s> {
+    /// A deny before an allow; of each, unconditional statements first, because they cost a bit test. Without a resource,
+    /// no conditional statement is about the action.
+    fn verdict(&self, action: ActionId, resource: Option<&Resource<'_>>) -> Verdict<'s> {
+        let applying = |effect| {
+            let resource = resource?;
+            let mut candidates =
+                self.candidates.iter().filter(|candidate| candidate.statement.effect == effect);
+            candidates.find(|candidate| candidate.applies(resource)).map(|candidate| candidate.place)
+        };
+        if let Some(statement) = self.stage.denied.statement(action).or_else(|| applying(Effect::Deny)) {
+            return Verdict::Denied(statement);
+        }
+        let allowing = self.stage.allowed.statement(action).or_else(|| applying(Effect::Allow));
+        allowing.map_or(Verdict::Unmatched, Verdict::Allowed)
+    }
+}
+
+impl Candidate<'_> {
+    fn applies(&self, resource: &Resource<'_>) -> bool {
+        self.conditions.min(self.statement.resource_outcome(resource)).applies(self.statement.effect)
     }
 }
 
@@ -235,21 +300,13 @@ impl Stage {
         self.conditional.about(action).next().is_some()
     }
 
-    /// A deny before an allow; of each, unconditional statements first, because they cost a bit test. Without a touch,
-    /// no conditional statement is about the action.
-    fn verdict(&self, action: ActionId, scene: &Scene<'_>, touch: Option<&Touch<'_>>) -> Verdict<'_> {
-        let applying = |effect: Effect| {
-            let mut about =
-                self.conditional.about(action).filter(move |statement| statement.place.effect == effect);
-            touch
-                .and_then(|touch| about.find(|statement| statement.applies(scene, touch)))
-                .map(|found| &found.place)
-        };
-        if let Some(statement) = self.denied.statement(action).or_else(|| applying(Effect::Deny)) {
-            return Verdict::Denied(statement);
-        }
-        let allowing = self.allowed.statement(action).or_else(|| applying(Effect::Allow));
-        allowing.map_or(Verdict::Unmatched, Verdict::Allowed)
+    fn hear(&self, action: ActionId, scene: &Scene<'_>) -> StageHearing<'_> {
+        let candidates = self.conditional.about(action).filter_map(|ConditionalRef { place, policy }| {
+            let statement = policy.statements.get(place.index)?;
+            let conditions = statement.condition_outcome(scene, action);
+            (conditions > Outcome::NotMet).then_some(Candidate { place, statement, conditions })
+        });
+        StageHearing { stage: self, candidates: candidates.collect() }
     }
 
     fn statements(&self) -> impl Iterator<Item = (StatementRef, &CompiledStatement)> {

@@ -117,7 +117,7 @@ pub(crate) fn verdict_on_start(policies: &PolicySet) -> &'static str {
     });
     let request = request.expect("a well-formed request");
     let call = catalog.resolve(request.method(), request.path(), request.body()).expect("an operation");
-    let scene = Scene { catalog: &catalog, call, request: &request, region: None };
+    let scene = Scene::new(&catalog, call, &request, None);
     match policies.verdict(call.operation.actions[0], &scene) {
         Verdict::Allowed(_) => "allowed",
         Verdict::Denied(_) => "denied",
