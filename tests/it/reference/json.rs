@@ -25,9 +25,13 @@ pub(super) fn member(body: &Body, path: &str) -> Seen {
                     && attribute.starts_with(parent)
                     && attribute[parent.len()] != *last
             });
+            // Something in the member: it is an object there, which has no value.
+            let names_inside = attributes
+                .iter()
+                .any(|attribute| attribute.len() > names.len() && attribute.starts_with(&names));
             let is_led_to = attributes.iter().any(|attribute| attribute[0] == names[0]);
             let leads_elsewhere = !keys.is_empty() && !keys.iter().any(|key| key == names[0]) && !is_led_to;
-            if names_beside || leads_elsewhere { Seen::Absent } else { Seen::Unknown }
+            if !names_inside && (names_beside || leads_elsewhere) { Seen::Absent } else { Seen::Unknown }
         }
         Body::Content { bytes, .. } => {
             // It must be one JSON object, by the rules for all bodies.
