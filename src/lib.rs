@@ -16,6 +16,8 @@
 //! | action | what an operation needs: `service:type:verb`; [`catalog::Action`] |
 //! | dependency | an action that an operation's call depends on besides |
 //! | policy, statement, effect | the provider's JSON: a document, its parts, `Allow` or `Deny`; [`policy::Document`] |
+//! | resource | what a call touches: `service:region:account:type:path`; [`policy::Resource`] |
+//! | condition | what must be so for a statement to apply: operator, key, values; [`policy::Condition`] |
 //! | grant | a policy attached to a user, group or agency, in a scope; [`policy::Grant`] |
 //! | verdict | what a principal's policies say of one action; [`decision::Verdict`] |
 //! | decision | allow, or deny with a reason; [`decision::Decision`] |
@@ -29,7 +31,8 @@
 //!    principal's.
 //! 3. **Load.** [`store::cache::PolicyCache`] has the principal's [`policy::PolicySet`] at the domain's revision, or
 //!    loads and merges it once for all who wait.
-//! 4. **Evaluate.** [`policy::evaluate()`] asks the set for a verdict on each required action and on each dependency;
+//! 4. **Evaluate.** [`policy::evaluate()`] asks the set for a verdict on each required action and on each dependency, on
+//!    each resource that the call touches, under the conditions of its [`policy::Scene`];
 //!    [`decision::Decision::of`] makes the decision of them: the one place that can say allow.
 //! 5. **Record** the decision, and **render** it: [`grpc::render`].
 //!

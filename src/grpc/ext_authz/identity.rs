@@ -117,12 +117,20 @@ pub(super) fn principal(
     found.ok_or(Denial::Unauthenticated)
 }
 
-/// Whether two sources tell one principal. Names are for people, and order and repetition mean nothing.
+/// Whether two sources tell one principal. Order and repetition mean nothing. Names and the second factor, which
+/// conditions may ask for, need not be told by both, but told by both they must be the same.
 fn is_same(a: &PrincipalParts, b: &PrincipalParts) -> bool {
     let set = |ids: &[String]| ids.iter().cloned().collect::<BTreeSet<String>>();
     let ids =
         |it: &PrincipalParts| [&it.domain_id, &it.user_id, &it.agency_id, &it.project_id].map(String::clone);
-    ids(a) == ids(b) && set(&a.group_ids) == set(&b.group_ids) && set(&a.role_names) == set(&b.role_names)
+    let names = |it: &PrincipalParts| [&it.domain_name, &it.user_name, &it.project_name].map(String::clone);
+    let agree = |(a, b): (&String, &String)| a.is_empty() || b.is_empty() || a == b;
+    let factors = (a.mfa_present, b.mfa_present);
+    ids(a) == ids(b)
+        && set(&a.group_ids) == set(&b.group_ids)
+        && set(&a.role_names) == set(&b.role_names)
+        && names(a).iter().zip(&names(b)).all(agree)
+        && !matches!(factors, (Some(a), Some(b)) if a != b)
 }
 
 impl PrincipalSource {
@@ -329,6 +337,39 @@ impl Lookup for Headers<'_> {
             Some("true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
             Some(_) => Err(Denial::Identity(format!("the header `{name}` is not `true` or `false`"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_sources_tell_one_principal_if_nothing_that_both_tell_differs() {
+        let alice = PrincipalParts {
+            domain_id: "acme".into(),
+            user_id: "u1".into(),
+            user_name: "alice".into(),
+            mfa_present: Some(true),
+            group_ids: vec!["a".into(), "b".into()],
+            ..Default::default()
+        };
+        type Change = fn(&mut PrincipalParts);
+        let changes: [(Change, bool); 8] = [
+            (|_| {}, true),
+            (|it| it.group_ids = vec!["b".into(), "a".into(), "b".into()], true),
+            (|it| it.user_name.clear(), true),
+            (|it| it.mfa_present = None, true),
+            (|it| it.user_name = "root".into(), false),
+            (|it| it.mfa_present = Some(false), false),
+            (|it| it.project_id = "p".into(), false),
+            (|it| it.role_names = vec!["te_admin".into()], false),
+        ];
+        for (index, (change, expected)) in changes.into_iter().enumerate() {
+            let mut other = alice.clone();
+            change(&mut other);
+            assert_eq!((is_same(&alice, &other), is_same(&other, &alice)), (expected, expected), "{index}");
         }
     }
 }
