@@ -19,6 +19,8 @@ pub enum Seen<'a> {
     Unknown,
 }
 
+/// The most bytes of a value. An id has 128 (IAM.1022), a name 255; conditions and resources cost by length.
+const MAX_VALUE_BYTES: usize = 256;
 /// The most values of a member. More are not told: each is asked about in every statement.
 const MAX_VALUES: usize = 256;
 
@@ -93,7 +95,13 @@ impl<'a> Found<'a> {
     /// Gathers what `names` lead to from the value that starts here.
     fn collect(&mut self, reader: &mut ObjectReader<'a>, names: &[&str]) -> Result<(), JsonFault> {
         if reader.at_array() {
-            return reader.array(&mut |reader| self.collect(reader, names));
+            return reader.array(&mut |reader| {
+                let before = self.values.len();
+                self.collect(reader, names)?;
+                // An item without a value names its object in another way, or not at all.
+                self.is_clear &= self.values.len() > before;
+                Ok(())
+            });
         }
         let Some((name, rest)) = names.split_first() else { return self.leaf(reader) };
         if !reader.at_object() {
@@ -103,11 +111,14 @@ impl<'a> Found<'a> {
         }
         let mut count = 0;
         reader.object(&mut |reader, key| {
-            if key.decoded() != *name {
-                return reader.skip_value();
+            let key = key.decoded();
+            if key == *name {
+                count += 1;
+                return self.collect(reader, rest);
             }
-            count += 1;
-            self.collect(reader, rest)
+            // Some readers fold letter case.
+            self.is_clear &= !key.eq_ignore_ascii_case(name);
+            reader.skip_value()
         })?;
         self.is_clear &= count < 2;
         Ok(())
@@ -118,7 +129,9 @@ impl<'a> Found<'a> {
             self.is_clear = false;
             return reader.skip_value();
         }
-        self.values.extend(reader.scalar()?);
+        let value = reader.scalar()?;
+        self.is_clear &= value.as_ref().is_none_or(|value| value.len() <= MAX_VALUE_BYTES);
+        self.values.extend(value);
         Ok(())
     }
 }
@@ -143,7 +156,11 @@ mod tests {
             (r#"{"a":{"b":1.50}}"#, "1.50"),
             (r#"{"a":{"b":true}}"#, "true"),
             (r#"{"a":{"\u0062":"\u0078"}}"#, "x"),
-            (r#"{"a":[{"b":"x"},{"b":["y","z"]},{}]}"#, "x|y|z"),
+            (r#"{"a":[{"b":"x"},{"b":["y","z"]}]}"#, "x|y|z"),
+            (r#"{"a":[{"b":"x"},{}]}"#, "unknown"),
+            (r#"{"a":[{"b":"x"},{"b":null}]}"#, "unknown"),
+            (r#"{"a":{"b":"x","B":"y"}}"#, "unknown"),
+            (r#"{"A":{"b":"y"}}"#, "unknown"),
             (r#"{"a":{"b":null}}"#, "absent"),
             (r#"{"a":null}"#, "absent"),
             (r#"{"a":{"b":[]}}"#, "absent"),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::ActionId;
 use super::body::{Body, Presence};
 use super::member::Seen;
+use super::path;
 use super::route::Segments;
 use super::row::{Route, Row, Text, ValueSource};
 use super::table::PROJECT;
@@ -117,7 +118,9 @@ impl<'c, 'p> Call<'c, 'p> {
             ValueSource::Member(path) => body.member(path),
             ValueSource::Placeholder(name) => {
                 let value = self.parameters().find(|(other, _)| other == name).map(|(_, value)| value);
-                value.map_or(Seen::Unknown, Seen::text)
+                // As the API reads it: `bob%40host` is `bob@host`.
+                let decoded = value.and_then(path::decoded);
+                decoded.map_or(Seen::Unknown, |value| Seen::of(vec![value]))
             }
         }
     }

@@ -4,6 +4,7 @@
 //! `..` or decodes `%2f` and another does not, they see different calls. So a target passes only if every
 //! parser must read the same segments in it. [`CanonicalPath`] is the proof that it did.
 
+use std::borrow::Cow;
 use std::str;
 
 /// A request target that has one reading, without its query.
@@ -135,6 +136,14 @@ fn is_unreserved(byte: u8) -> bool {
 fn decode(bytes: &[u8], at: usize) -> Option<u8> {
     let digit = |offset: usize| char::from(*bytes.get(at + offset)?).to_digit(16);
     u8::try_from(digit(1)? * 16 + digit(2)?).ok()
+}
+
+/// A segment of a canonical path, decoded, if it is text.
+pub(super) fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
+    String::from_utf8(percent_decode(segment.as_bytes())).ok().map(Cow::Owned)
 }
 
 /// Decodes percent-encoding; what is malformed stays as it is.

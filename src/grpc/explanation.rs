@@ -26,7 +26,10 @@ fn considered(considered: Considered) -> pb::ConsideredStatement {
     pb::ConsideredStatement { statement: Some(wire_statement(&statement)), applies, failed: failed.collect() }
 }
 
-/// A policy with nothing but what is missing. Where a statement denies, no grant helps.
+/// The most resources of a statement (IAM.1040).
+const MAX_RESOURCES: usize = 10;
+
+/// A policy with nothing but what is missing, if it can be written. Where a statement denies, no grant helps.
 fn smallest_grant(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Option<String> {
     let reason = evaluation.decision.reason()?;
     let names = |actions: Vec<ActionId>| -> Vec<&str> {
@@ -38,10 +41,15 @@ fn smallest_grant(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Option<Stri
     let statement = match reason {
         DenyReason::NoMatchingAllow => {
             let actions = names(operation.actions.iter().copied().filter(is_unmatched).collect());
-            let resources: Vec<String> = evaluation.resources().iter().filter_map(pattern).collect();
-            match resources.is_empty() {
-                true => json!({"Effect": "Allow", "Action": actions}),
-                false => json!({"Effect": "Allow", "Action": actions, "Resource": resources}),
+            let resources = evaluation.resources();
+            match resources.as_slice() {
+                [Resource { kind: "*", .. }] => json!({"Effect": "Allow", "Action": actions}),
+                resources => {
+                    // Without one of them, the grant would be larger or not enough.
+                    let patterns = resources.iter().map(pattern).collect::<Option<Vec<String>>>()?;
+                    let patterns = Some(patterns).filter(|patterns| patterns.len() <= MAX_RESOURCES)?;
+                    json!({"Effect": "Allow", "Action": actions, "Resource": patterns})
+                }
             }
         }
         DenyReason::MissingDependency => {

@@ -242,7 +242,7 @@ const PATHS: &[Row] = &[
     ("/v2.1/prod/servers/M#detail", "400"),
     ("/v2.1/prod/servers/M?", "200 GET /v2.1/prod/servers/M? ecs:servers:get"),
     ("/v2.1/prod/servers/M?#detail", "400"),
-    ("/v2.1/prod/servers/M.json", "200 GET /v2.1/prod/servers/M.json ecs:servers:get"),
+    ("/v2.1/prod/servers/M.json", "403"),
     // Case.
     ("/V2.1/prod/servers/M", "403"),
     ("/v2.1/PROD/servers/M", "403"),

@@ -31,6 +31,7 @@ fn network(text: &str) -> Option<IpNet> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(IpNet::from(address.to_canonical()));
     }
-    // `10.0.0.7/8` is 10.0.0.0/8 to some and an error to others.
-    text.parse::<IpNet>().ok().filter(|network| network.trunc() == *network)
+    // `10.0.0.7/8` is 10.0.0.0/8 to some and an error to others. A network of mapped addresses would match none.
+    let is_mapped = |network: &IpNet| network.addr().is_ipv6() && network.addr().to_canonical().is_ipv4();
+    text.parse::<IpNet>().ok().filter(|network| network.trunc() == *network && !is_mapped(network))
 }

@@ -54,12 +54,22 @@ fn follow(json: &Json, names: &[&str], values: &mut Vec<String>) -> Option<()> {
     match (json, names.split_first()) {
         // `null` is as good as missing, wherever it stands.
         (Json::Null, _) => Some(()),
-        (Json::Array(items), _) => items.iter().try_for_each(|item| follow(item, names, values)),
+        // An item that tells nothing names its object in another way.
+        (Json::Array(items), _) => items.iter().try_for_each(|item| {
+            let before = values.len();
+            follow(item, names, values)?;
+            (values.len() > before).then_some(())
+        }),
+        (Json::Scalar(text), None) if text.len() > 256 => None,
         (Json::Scalar(text), None) => {
             values.push(text.clone());
             Some(())
         }
         (Json::Object(members), Some((name, below))) => {
+            // Some readers fold letter case.
+            if members.iter().any(|(key, _)| key != name && key.eq_ignore_ascii_case(name)) {
+                return None;
+            }
             let found: Vec<&Json> =
                 members.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
             match found.as_slice() {

@@ -71,7 +71,7 @@ pub(super) fn declared(
         let Some(at) = found.filter(|at| behind.is_none_or(|literal| template[at - 1] == literal)) else {
             continue;
         };
-        let value = segments[at].to_owned();
+        let value = super::path::decoded(segments[at]);
         if let Some(kind) = kind.filter(|_| objects.is_empty()) {
             objects.push(Object { kind, path: Some(value.clone()) });
         }

@@ -65,6 +65,11 @@ fn encoded_byte(text: &str) -> Option<u8> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
+/// A segment as the API reads it.
+pub(super) fn decoded(segment: &str) -> String {
+    String::from_utf8(decode(segment.as_bytes())).expect("a canonical segment is text")
+}
+
 /// Decodes what is encoded and keeps what is not.
 fn decode(text: &[u8]) -> Vec<u8> {
     let Some((first, rest)) = text.split_first() else { return Vec::new() };

@@ -45,7 +45,9 @@ struct Candidate {
 pub(super) fn resolve(method: &str, target: &str, body: &Body) -> Result<Operation, &'static str> {
     let segments = path::segments(target).ok_or("NON_CANONICAL_PATH")?;
     let mut candidates = best(method, &segments);
-    if candidates.is_empty() || !is_one_route_without_its_format(method, &segments, &candidates) {
+    // `7.json` is an id to some routers, and 7 as JSON to others.
+    let has_format = segments.last().is_some_and(|last| last.ends_with(".json") || last.ends_with(".xml"));
+    if candidates.is_empty() || has_format {
         return Err("UNKNOWN_OPERATION");
     }
     // The body is looked at only where several operations share method and path.
@@ -72,16 +74,6 @@ fn best(method: &str, segments: &[&str]) -> Vec<Candidate> {
     let best = candidates.iter().map(Candidate::literals).max();
     candidates.retain(|candidate| Some(candidate.literals()) == best);
     candidates
-}
-
-/// `detail.json` is an id to some routers and `detail` to others.
-fn is_one_route_without_its_format(method: &str, segments: &[&str], found: &[Candidate]) -> bool {
-    let mut cut = segments.to_vec();
-    let Some(last) = cut.last_mut() else { return true };
-    let Some((stem, "json" | "xml")) = last.rsplit_once('.') else { return true };
-    *last = stem;
-    let without = best(method, &cut);
-    without.is_empty() || without[0].literals() == found[0].literals()
 }
 
 fn candidates(method: &str, segments: &[&str]) -> Vec<Candidate> {
