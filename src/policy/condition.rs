@@ -13,6 +13,7 @@ use std::borrow::Cow;
 pub(super) use date::written;
 pub use key::{Key, KeyFault, Kind};
 
+use super::error::shorten;
 use super::outcome::Outcome;
 use crate::catalog::Seen;
 use address::AddressTest;
@@ -186,11 +187,6 @@ fn read_all<T>(
     expected: &'static str,
 ) -> Result<Vec<T>, (usize, &'static str)> {
     values.iter().enumerate().map(|(index, value)| read(value).ok_or((index, expected))).collect()
-}
-
-/// Text from a document is cut before it stands in a message.
-fn shorten(text: &str) -> String {
-    text.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! user guide (Policy Syntax), the limits are those of the IAM API reference (Error Codes).
 
 use super::condition::Condition;
-use super::error::{DocumentError, DocumentFault};
+use super::error::{DocumentError, DocumentFault, shorten};
 use super::json::Json;
 use super::pattern::Pattern;
 use super::resource::{ResourceFault, ResourcePattern};
@@ -376,11 +376,6 @@ impl Reader {
 
 fn member<'j>(members: &'j Members, name: &str) -> Option<&'j Json> {
     members.iter().find(|(other, _)| other == name).map(|(_, json)| json)
-}
-
-/// Text from a document is cut before it stands in a message.
-fn shorten(text: &str) -> String {
-    text.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

@@ -78,3 +78,8 @@ pub enum DocumentFault {
     #[error(transparent)]
     Condition(#[from] ConditionFault),
 }
+
+/// Text from a document is cut before it stands in a message.
+pub(super) fn shorten(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
+}

@@ -65,10 +65,11 @@ fn ruled<'v>(
 /// Evaluates a call. `mode` is the stricter of what the server and the request ask for.
 #[must_use]
 pub fn evaluate(scene: Scene<'_>, policies: Arc<PolicySet>, mode: DependencyMode) -> Evaluation<'_> {
-    let scene = if policies.has_conditions() { scene.read() } else { scene };
+    let has_conditions = policies.has_conditions();
+    let scene = if has_conditions { scene.read() } else { scene };
     let operation = scene.call.operation;
     let dependencies = operation.dependencies(scene.request.body());
-    let rulings = if policies.has_conditions() {
+    let rulings = if has_conditions {
         let actions = operation.actions.iter().chain(dependencies.iter());
         actions.map(|action| (*action, Ruling::from(policies.verdict(*action, &scene)))).collect()
     } else {

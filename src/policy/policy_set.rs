@@ -78,7 +78,8 @@ impl PolicySet {
     #[must_use]
     pub fn verdict(&self, action: ActionId, scene: &Scene<'_>) -> Verdict<'_> {
         let hearing = self.hear(action, scene);
-        if !self.is_conditional(action) {
+        // Then it is the same on all of them, and a long list need not be read.
+        if !hearing.depends_on_resources() {
             return hearing.verdict(None);
         }
         let mut verdict = None;
@@ -127,11 +128,6 @@ impl PolicySet {
     pub(super) fn has_conditions(&self) -> bool {
         let mut stages = std::iter::once(&self.project).chain(self.enterprise.values());
         stages.any(|stage| !stage.conditional.statements.is_empty())
-    }
-
-    fn is_conditional(&self, action: ActionId) -> bool {
-        self.project.is_conditional(action)
-            || self.enterprise.values().any(|stage| stage.is_conditional(action))
     }
 
     /// Evaluates the conditions of all statements about an action, once for all resources.
@@ -203,6 +199,10 @@ struct Candidate<'s> {
 }
 
 impl<'s> Hearing<'s> {
+    fn depends_on_resources(&self) -> bool {
+        std::iter::once(&self.first).chain(&self.second).any(|stage| !stage.candidates.is_empty())
+    }
+
     fn verdict(&self, resource: Option<&Resource<'_>>) -> Verdict<'s> {
         match (self.first.verdict(self.action, resource), &self.second) {
             (Verdict::Unmatched, Some(second)) => second.verdict(self.action, resource),
@@ -294,10 +294,6 @@ impl Stage {
             conditional: Conditional::gather(&policies, action_count),
             policies: policies.into(),
         }
-    }
-
-    fn is_conditional(&self, action: ActionId) -> bool {
-        self.conditional.about(action).next().is_some()
     }
 
     fn hear(&self, action: ActionId, scene: &Scene<'_>) -> StageHearing<'_> {

@@ -2,26 +2,19 @@
 
 use super::{Findings, Rule};
 use crate::envoy::document::Node;
+use crate::request::OVERRIDE_HEADERS;
 
-/// Headers that only we set, or by which some servers replace method or path. `x-auth-token` is the client's own.
-const FORGED: [&str; 16] = [
-    "x-auth-decision-id",
-    "x-auth-action",
-    "x-envoy-auth-partial-body",
-    "x-envoy-auth-failure-mode-allowed",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-original-method",
-    "x-original-uri",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-script-name",
-    "x-forwarded-method",
-    "x-forwarded-path",
-    "x-forwarded-prefix",
-    "x-forwarded-uri",
-];
+/// Headers that only we set, or Envoy. `x-auth-token` is the client's own.
+const OURS: [&str; 4] =
+    ["x-auth-decision-id", "x-auth-action", "x-envoy-auth-partial-body", "x-envoy-auth-failure-mode-allowed"];
+/// Headers of proxies, by which some servers replace method or path.
+const OF_PROXIES: [&str; 4] =
+    ["x-forwarded-method", "x-forwarded-path", "x-forwarded-prefix", "x-forwarded-uri"];
+
+/// All headers that may not come from a client.
+fn forged() -> impl Iterator<Item = &'static str> {
+    OURS.into_iter().chain(OVERRIDE_HEADERS).chain(OF_PROXIES)
+}
 
 /// Checks that each is removed early, or by a filter before the question.
 pub(super) fn check(manager: &Node, filters_before: &[Node], findings: &mut Findings) {
@@ -35,7 +28,7 @@ pub(super) fn check(manager: &Node, filters_before: &[Node], findings: &mut Find
     let by_filter = by_filter.filter_map(|config| config.message().at("mutations.request_mutations"));
     let mutations: Vec<&Node> = early.chain(by_filter.flat_map(Node::items)).collect();
     let left: Vec<&str> =
-        FORGED.into_iter().filter(|name| !mutations.iter().any(|mutation| removes(mutation, name))).collect();
+        forged().filter(|name| !mutations.iter().any(|mutation| removes(mutation, name))).collect();
     if !left.is_empty() {
         let extensions = manager.get("early_header_mutation_extensions");
         findings.add(
@@ -54,8 +47,7 @@ pub(super) fn check(manager: &Node, filters_before: &[Node], findings: &mut Find
 pub(super) fn check_added(node: &Node, findings: &mut Findings) {
     let keys = node.list("request_headers_to_add").iter().filter_map(|it| it.at("header.key"));
     for key in keys {
-        if let Some(name) =
-            FORGED.into_iter().find(|name| key.text().is_some_and(|key| key.eq_ignore_ascii_case(name)))
+        if let Some(name) = forged().find(|name| key.text().is_some_and(|key| key.eq_ignore_ascii_case(name)))
         {
             let message =
                 format!("expected no `{name}` to be added: it comes after the decision and is not ours");

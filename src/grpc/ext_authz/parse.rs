@@ -12,19 +12,10 @@ use crate::decision::DependencyMode;
 use crate::grpc::wire::envoy::config::core::v3::address::Address;
 use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
 use crate::grpc::wire::envoy::service::auth::v3::attribute_context::HttpRequest;
-use crate::request::{Context, ENTERPRISE_PROJECT, InvalidRequest, MAX_CONTENT_BYTES, Request, RequestParts};
+use crate::request::{
+    Context, ENTERPRISE_PROJECT, InvalidRequest, MAX_CONTENT_BYTES, OVERRIDE_HEADERS, Request, RequestParts,
+};
 
-/// Headers by which some servers replace the method or the path. Those of proxies, `x-forwarded-…`, are theirs to send.
-const OVERRIDE_HEADERS: [&str; 8] = [
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-method",
-    "x-original-uri",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-script-name",
-];
 /// The route's word on dependencies: `enforce`, or `report`.
 const DEPENDENCY_MODE: &str = "dependency_mode";
 /// The route's word on the region that it leads to.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::policy::error::shorten;
+
 /// A condition key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
@@ -85,14 +87,13 @@ impl Key {
         let known = GLOBAL.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
         let is_tag =
             GLOBAL_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|tag| !tag.is_empty()));
-        let shown = || name.chars().take(64).flat_map(char::escape_debug).collect::<String>();
         let kind = match name.split_once(':') {
             _ if known.is_some() => known,
             Some(("g", _)) if is_tag => Some(Kind::Text),
             Some(("ecs", _)) if ECS.contains(&name) => Some(Kind::Text),
-            Some(("g" | "hw" | "ecs", _)) => return Err(KeyFault::Unknown(shown())),
+            Some(("g" | "hw" | "ecs", _)) => return Err(KeyFault::Unknown(shorten(name))),
             Some((service, rest)) if is_service(service) && !rest.is_empty() => None,
-            _ => return Err(KeyFault::Form(shown())),
+            _ => return Err(KeyFault::Form(shorten(name))),
         };
         Ok(Self { name: name.into(), kind })
     }
