@@ -22,7 +22,7 @@ mod table;
 mod template;
 
 use compile::Source;
-use row::{List, Row, Text, ValueSource};
+use row::{List, MemberSource, Row, Text, ValueSource};
 
 const TABLES: &str = "src/catalog/tables";
 const PROTOS: [&str; 2] =
@@ -97,19 +97,24 @@ fn emit_row(code: &mut String, row: &Row) -> fmt::Result {
     });
     writeln!(code, "body_dependencies: {by_body},")?;
     let resource = row.resource.as_ref().map(|resource| {
-        format!("RowResource {{ kind: {}, ids: {} }}", text(&resource.kind), source(&resource.ids))
+        format!("RowResource {{ kind: {}, ids: {} }}", text(&resource.kind), source(resource.ids.as_ref()))
     });
     let resource = resource.map_or("None".to_owned(), |resource| format!("Some({resource})"));
     let keys = list(&row.keys, |key| {
-        format!("RowKey {{ name: {}, values: {} }}", text(&key.name), source(&key.values))
+        format!("RowKey {{ name: {}, values: {} }}", text(&key.name), source(key.values.as_ref()))
     });
     writeln!(code, "resource: {resource}, keys: {keys} }},")
 }
 
-fn source(source: &ValueSource) -> String {
+fn source(source: Option<&ValueSource>) -> String {
     match source {
-        ValueSource::Placeholder(name) => format!("ValueSource::Placeholder({})", text(name)),
-        ValueSource::Member(path) => format!("ValueSource::Member({})", text(path)),
+        None => "None".to_owned(),
+        Some(ValueSource::Placeholder(name)) => format!("Some(ValueSource::Placeholder({}))", text(name)),
+        Some(ValueSource::Member(MemberSource { path, unless, absence, form })) => {
+            let (path, unless) = (text(path), list(unless, text));
+            let rest = format!("absence: Absence::{absence:?}, form: Form::{form:?}");
+            format!("Some(ValueSource::Member(MemberSource {{ path: {path}, unless: {unless}, {rest} }}))")
+        }
     }
 }
 

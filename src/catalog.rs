@@ -7,7 +7,7 @@
 //!
 //! Pure: no I/O, no clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use action_set::ActionSet;
 pub use body::{Body, BodyFault, BodySummary, Presence};
@@ -15,7 +15,7 @@ pub use compile::Source;
 pub use member::Seen;
 pub use operation::{Call, Operation};
 pub use path::{CanonicalPath, PathFault};
-pub use row::{Origin, Text, ValueSource};
+pub use row::{Absence, Form, MemberSource, Origin, RowKey, RowResource, Text, ValueSource};
 pub use table::{TableError, TableFault};
 pub use template::TemplateFault;
 
@@ -59,6 +59,9 @@ pub struct Action {
     pub name: Text,
     /// Older names: a pattern that covers one of them covers the action.
     pub older_names: Vec<Text>,
+    /// The types of objects that the operations that need the action touch; nothing for those that name no object. Empty if
+    /// no operation needs it.
+    pub touches: Box<[Option<Text>]>,
     /// All names, folded to lower case, as patterns are.
     folded_names: Vec<Box<str>>,
 }
@@ -299,10 +302,18 @@ fn actions(rows: &[&Row]) -> Result<Vec<Action>, CatalogError> {
     if older.len() > MAX_ACTIONS {
         return Err(CatalogError::TooManyActions);
     }
-    Ok(older.into_iter().map(|(name, older_names)| action(name, older_names)).collect())
+    Ok(older.into_iter().map(|(name, older_names)| action(name, older_names, touches(name, rows))).collect())
 }
 
-fn action(name: &Text, older_names: Vec<Text>) -> Action {
+fn action(name: &Text, older_names: Vec<Text>, touches: Box<[Option<Text>]>) -> Action {
     let folded = std::iter::once(name).chain(&older_names).map(|name| name.to_ascii_lowercase());
-    Action { folded_names: folded.map(String::into_boxed_str).collect(), name: name.clone(), older_names }
+    let folded_names = folded.map(String::into_boxed_str).collect();
+    Action { folded_names, name: name.clone(), older_names, touches }
+}
+
+fn touches(action: &Text, rows: &[&Row]) -> Box<[Option<Text>]> {
+    let needing = rows.iter().filter(|row| row.actions.contains(action));
+    let kinds: BTreeSet<_> =
+        needing.map(|row| row.resource.as_ref().map(|resource| resource.kind.clone())).collect();
+    kinds.into_iter().collect()
 }

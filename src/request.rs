@@ -231,6 +231,11 @@ impl Request {
         self.context.attributes.get(key).map(Vec::as_slice)
     }
 
+    /// The condition keys that the caller gives values.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.context.attributes.keys().map(String::as_str)
+    }
+
     /// The principal's names.
     #[must_use]
     pub fn names(&self) -> &Names {

@@ -100,6 +100,14 @@ impl Body {
             Self::Content { bytes, truncated: false } => content_has_member(bytes, path),
         }
     }
+
+    /// Whether something may stand at this path. A summary that tells a value beside it is taken at its word.
+    pub(super) fn may_have(&self, path: &str) -> bool {
+        match self {
+            Self::Summary(summary) if !summary.truncated => summary.names(path),
+            _ => self.has_member(path) != Presence::Absent,
+        }
+    }
 }
 
 impl BodySummary {
@@ -162,23 +170,37 @@ fn content_has_member(content: &[u8], path: &str) -> Presence {
     }
 }
 
-/// Counts the members at the path `names` in the object that starts here.
+/// Counts the members at the path `names` in the object that starts here, through lists as well. Some readers fold
+/// letter case, so a name in another one counts.
 fn count_members(
     reader: &mut ObjectReader<'_>,
     names: &[&str],
     occurrences: &mut usize,
 ) -> Result<(), JsonFault> {
     reader.object(&mut |reader, key| match names.split_first() {
-        Some((name, rest)) if key.decoded() == *name => {
+        Some((name, rest)) if key.decoded().eq_ignore_ascii_case(name) => {
             if rest.is_empty() {
                 *occurrences += 1;
-            } else if reader.at_object() {
-                return count_members(reader, rest, occurrences);
+                return reader.skip_value();
             }
-            reader.skip_value()
+            count_below(reader, rest, occurrences)
         }
         _ => reader.skip_value(),
     })
+}
+
+fn count_below(
+    reader: &mut ObjectReader<'_>,
+    names: &[&str],
+    occurrences: &mut usize,
+) -> Result<(), JsonFault> {
+    if reader.at_array() {
+        reader.array(&mut |reader| count_below(reader, names, occurrences))
+    } else if reader.at_object() {
+        count_members(reader, names, occurrences)
+    } else {
+        reader.skip_value()
+    }
 }
 
 #[cfg(test)]
@@ -238,6 +260,8 @@ mod tests {
             (r#"{"server":{"publicip":{"eip":null}}}"#, Present),
             (r#"{"server":{"publicip":{"\u0065ip":{}}}}"#, Present),
             (r#"{"server":{"a":1},"server":{"publicip":{"eip":1}}}"#, Present),
+            (r#"{"server":[{"publicip":{"eip":1}},{}]}"#, Present),
+            (r#"{"server":{"publicIp":{"eip":1}}}"#, Present),
             (r#"{"server":{"publicip":{"id":"x"}}}"#, Absent),
             (r#"{"server":{"publicip":"eip"}}"#, Absent),
             (r#"{"server":{}}"#, Absent),

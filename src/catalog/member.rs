@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::body::{Body, BodySummary};
 use super::json_reader::{JsonFault, ObjectReader};
+use super::row::{Absence, Form, MemberSource};
 
 /// The values that are seen for something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,27 @@ impl<'a> Seen<'a> {
     #[must_use]
     pub fn text(text: &'a str) -> Self {
         if text.is_empty() { Self::Absent } else { Self::Values(vec![Cow::Borrowed(text)]) }
+    }
+}
+
+impl MemberSource {
+    /// What a body tells here.
+    pub(super) fn values<'b>(&self, body: &'b Body) -> Seen<'b> {
+        match body.member(&self.path) {
+            _ if self.unless.iter().any(|path| body.may_have(path)) => Seen::Unknown,
+            Seen::Absent if self.absence == Absence::ApiDecides => Seen::Unknown,
+            Seen::Values(values) if !values.iter().all(|value| self.form.allows(value)) => Seen::Unknown,
+            seen => seen,
+        }
+    }
+}
+
+impl Form {
+    fn allows(self, value: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Plain => !value.contains(['/', '?', '#', ':']),
+        }
     }
 }
 

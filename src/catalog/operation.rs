@@ -7,7 +7,7 @@ use super::body::{Body, Presence};
 use super::member::Seen;
 use super::path;
 use super::route::Segments;
-use super::row::{Route, Row, Text, ValueSource};
+use super::row::{Route, Row, RowKey, RowResource, Text, ValueSource};
 use super::table::PROJECT;
 use super::template::{self, Segment};
 
@@ -32,10 +32,10 @@ pub struct Operation {
     pub dependencies: Box<[ActionId]>,
     /// The actions that the call depends on when the body has a member, by the member's path.
     pub body_dependencies: Box<[(Text, Box<[ActionId]>)]>,
-    /// The type of the objects that the call touches and where their ids stand, if it names any.
-    pub resource: Option<(Text, ValueSource)>,
-    /// The condition keys that the call itself tells, and where their values stand.
-    pub keys: Box<[(Text, ValueSource)]>,
+    /// The objects that the call touches, if it touches any that it names or makes.
+    pub resource: Option<RowResource>,
+    /// The condition keys that the call itself decides.
+    pub keys: Box<[RowKey]>,
     /// The placeholders of the route and their positions among its segments.
     placeholders: Box<[(Box<str>, usize)]>,
 }
@@ -55,8 +55,8 @@ impl Operation {
             body_dependencies: by_body
                 .map(|entry| (entry.member.clone(), ids(&entry.dependencies)))
                 .collect(),
-            resource: row.resource.as_ref().map(|resource| (resource.kind.clone(), resource.ids.clone())),
-            keys: row.keys.iter().map(|key| (key.name.clone(), key.values.clone())).collect(),
+            resource: row.resource.clone(),
+            keys: row.keys.iter().cloned().collect(),
             placeholders: placeholders(&route.template),
         }
     }
@@ -65,11 +65,11 @@ impl Operation {
     /// or the value of a condition key.
     #[must_use]
     pub fn needs_body(&self) -> bool {
-        let by_body = |source: &ValueSource| matches!(source, ValueSource::Member(_));
+        let by_body = |source: Option<&ValueSource>| matches!(source, Some(ValueSource::Member(_)));
         self.body_key.is_some()
             || !self.body_dependencies.is_empty()
-            || self.resource.as_ref().is_some_and(|(_, ids)| by_body(ids))
-            || self.keys.iter().any(|(_, values)| by_body(values))
+            || self.resource.as_ref().is_some_and(|resource| by_body(resource.ids.as_ref()))
+            || self.keys.iter().any(|key| by_body(key.values.as_ref()))
     }
 
     /// The actions that a call with this body depends on.
@@ -108,20 +108,24 @@ impl<'c, 'p> Call<'c, 'p> {
         self.parameters().find(|(name, _)| *name == PROJECT).map(|(_, value)| value)
     }
 
-    /// What the call tells at this place.
+    /// What the call tells at this place. A value that the API may read as another one is not known.
     #[must_use]
     pub fn values<'b>(&self, source: &ValueSource, body: &'b Body) -> Seen<'b>
     where
         'p: 'b,
     {
-        match source {
-            ValueSource::Member(path) => body.member(path),
+        let seen = match source {
+            ValueSource::Member(source) => source.values(body),
             ValueSource::Placeholder(name) => {
                 let value = self.parameters().find(|(other, _)| other == name).map(|(_, value)| value);
                 // As the API reads it: `bob%40host` is `bob@host`.
                 let decoded = value.and_then(path::decoded);
                 decoded.map_or(Seen::Unknown, |value| Seen::of(vec![value]))
             }
+        };
+        match &seen {
+            Seen::Values(values) if !values.iter().all(|value| has_one_reading(value)) => Seen::Unknown,
+            _ => seen,
         }
     }
 
@@ -135,6 +139,26 @@ impl<'c, 'p> Call<'c, 'p> {
     }
 }
 
+/// Whether a value is itself to whoever reads it. Databases trim spaces, and a UUID is the same in any spelling.
+fn has_one_reading(value: &str) -> bool {
+    value.trim() == value && is_canonical_if_uuid(value)
+}
+
+fn is_canonical_if_uuid(value: &str) -> bool {
+    let digits = value.bytes().filter(|byte| !matches!(byte, b'-' | b'{' | b'}'));
+    let (mut count, mut is_hex, mut is_lower) = (0_usize, true, true);
+    for byte in digits {
+        count += 1;
+        is_hex &= byte.is_ascii_hexdigit();
+        is_lower &= !byte.is_ascii_uppercase();
+    }
+    const UUID_DIGITS: usize = 32;
+    // 8-4-4-4-12, or 32 digits without a break, as projects have.
+    let lengths = || value.split('-').map(str::len);
+    let is_grouped = lengths().eq([8, 4, 4, 4, 12]) || lengths().eq([UUID_DIGITS]);
+    !(is_hex && count == UUID_DIGITS) || (is_lower && is_grouped)
+}
+
 fn placeholders(template: &str) -> Box<[(Box<str>, usize)]> {
     let segments = template::parse(template).unwrap_or_default();
     let named = segments.into_iter().enumerate().filter_map(|(index, segment)| match segment {
@@ -142,4 +166,34 @@ fn placeholders(template: &str) -> Box<[(Box<str>, usize)]> {
         Segment::Literal(_) => None,
     });
     named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_can_be_read_as_another_one_is_told_apart() {
+        let one = [
+            "s1",
+            "616fb98f-46ca-475e-917e-2563e5a8cd19",
+            "616fb98f46ca475e917e2563e5a8cd19",
+            "Bob@host",
+            "1.5",
+            "",
+        ];
+        let more = [
+            "616FB98F-46CA-475E-917E-2563E5A8CD19",
+            "{616fb98f-46ca-475e-917e-2563e5a8cd19}",
+            "616fb98f46ca-475e-917e-2563e5a8cd19",
+            " s1",
+            "s1 ",
+        ];
+        for value in one {
+            assert!(has_one_reading(value), "{value}");
+        }
+        for value in more {
+            assert!(!has_one_reading(value), "{value}");
+        }
+    }
 }

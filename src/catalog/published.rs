@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::row::{Alias, BodyDependency, Origin, Route, Row, RowKey, RowResource, ValueSource};
+use super::row::{
+    Absence, Alias, BodyDependency, Form, MemberSource, Origin, Route, Row, RowKey, RowResource, ValueSource,
+};
 
 /// The published rows. Their checks passed when the program was built.
 pub(super) static ROWS: &[Row] = include!(concat!(env!("OUT_DIR"), "/tables.rs"));

@@ -36,26 +36,26 @@ pub(super) struct Row {
     pub body_dependencies: List<BodyDependency>,
     /// The object that the call touches, if it touches one or some that it names.
     pub resource: Option<RowResource>,
-    /// The condition keys whose values the call itself tells.
+    /// The condition keys whose values the call itself decides.
     pub keys: List<RowKey>,
 }
 
 /// The objects that a call touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RowResource {
+pub struct RowResource {
     /// The type of a resource: `instance` in `ecs:*:*:instance:*`.
     pub kind: Text,
-    /// Where the objects' ids stand.
-    pub ids: ValueSource,
+    /// Where the objects' ids stand. Nothing if the call makes the object, which has no id yet.
+    pub ids: Option<ValueSource>,
 }
 
-/// A condition key whose values a call tells.
+/// A condition key whose values a call decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RowKey {
+pub struct RowKey {
     /// The key: `ecs:FlavorId`.
     pub name: Text,
-    /// Where its values stand.
-    pub values: ValueSource,
+    /// Where its values stand. Nothing if neither path nor body tells them.
+    pub values: Option<ValueSource>,
 }
 
 /// Where a call tells something.
@@ -63,8 +63,39 @@ pub(super) struct RowKey {
 pub enum ValueSource {
     /// In the path, at this placeholder.
     Placeholder(Text),
-    /// In the body, at this member: names from the top, joined by dots, through lists as well.
-    Member(Text),
+    /// In the body.
+    Member(MemberSource),
+}
+
+/// Where a body tells something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSource {
+    /// The member: names from the top, joined by dots, through lists as well.
+    pub path: Text,
+    /// Other members that can say something else of it. If one is there, the value can't be told.
+    pub unless: List<Text>,
+    /// What it means if the member is not there.
+    pub absence: Absence,
+    /// What a value may look like.
+    pub form: Form,
+}
+
+/// What a value of a member may look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Anything.
+    Any,
+    /// A name. A URL may be read as its last segment, and `zone:host` as two names: then it can't be told.
+    Plain,
+}
+
+/// What it means that a body leaves a member out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// There is no value: a server without a key pair.
+    NoValue,
+    /// The API finds a value by itself, such as a network, or refuses the call.
+    ApiDecides,
 }
 
 /// A method and a path template.

@@ -28,7 +28,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::object::{KeyEntry, ResourceEntry};
-use super::row::{Alias, BodyDependency, List, Origin, Route, Row, Text};
+use super::row::{Alias, BodyDependency, List, Origin, Route, Row, RowKey, Text};
 use super::template::{self, Segment, TemplateFault};
 
 /// The placeholder that stands for the project whose tenant the call belongs to.
@@ -108,9 +108,17 @@ pub enum TableFault {
         /// The route.
         route: String,
     },
-    /// A value from nowhere, or from two places.
-    #[error("expected exactly one of `placeholder` and `member`")]
-    PlaceholderOrMember,
+    /// An object from nowhere, or from two places.
+    #[error("expected exactly one of `placeholder`, `member` and `new = true`")]
+    ResourcePlace,
+    /// A key from two places, or with details of a member without one.
+    #[error(
+        "expected either `placeholder` or `member`, and `unless`, `optional` and `plain` only with `member`"
+    )]
+    KeyPlace,
+    /// A key that the row tells twice.
+    #[error("expected each key once, found `{0}` twice")]
+    KeyTwice(String),
     /// A row stands before one that sorts after it.
     #[error("expected rows sorted by first route and body key: `{found}` belongs before {before}")]
     UnsortedRow {
@@ -250,11 +258,7 @@ impl Reader<'_> {
             let place = entry.span();
             self.checked(&place, entry.into_inner().read(&routes))
         });
-        let keys = keys.into_iter().filter_map(|entry| {
-            let place = entry.span();
-            self.checked(&place, entry.into_inner().read(&routes))
-        });
-        let keys = List::Owned(keys.collect());
+        let keys = self.keys(keys, &routes);
         let actions = self.actions(place, actions);
         let dependencies = self.dependencies(&actions, dependencies);
         let body_dependencies =
@@ -272,6 +276,19 @@ impl Reader<'_> {
             resource,
             keys,
         }
+    }
+
+    fn keys(&mut self, entries: Vec<Spanned<KeyEntry>>, routes: &[Spanned<String>]) -> List<RowKey> {
+        let mut keys: Vec<RowKey> = Vec::new();
+        for entry in entries {
+            let place = entry.span();
+            let Some(key) = self.checked(&place, entry.into_inner().read(routes)) else { continue };
+            if keys.iter().any(|other| other.name == key.name) {
+                self.fault(&place, TableFault::KeyTwice(key.name.to_string()));
+            }
+            keys.push(key);
+        }
+        List::Owned(keys)
     }
 
     /// A typo in the placeholder would be a call without a tenant.

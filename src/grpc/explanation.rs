@@ -41,15 +41,14 @@ fn smallest_grant(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Option<Stri
     let statement = match reason {
         DenyReason::NoMatchingAllow => {
             let actions = names(operation.actions.iter().copied().filter(is_unmatched).collect());
-            let resources = evaluation.resources();
-            match resources.as_slice() {
-                [Resource { kind: "*", .. }] => json!({"Effect": "Allow", "Action": actions}),
-                resources => {
-                    // Without one of them, the grant would be larger or not enough.
-                    let patterns = resources.iter().map(pattern).collect::<Option<Vec<String>>>()?;
-                    let patterns = Some(patterns).filter(|patterns| patterns.len() <= MAX_RESOURCES)?;
-                    json!({"Effect": "Allow", "Action": actions, "Resource": patterns})
-                }
+            let has_ids = operation.resource.as_ref().is_some_and(|resource| resource.ids.is_some());
+            if has_ids {
+                // Without one of them, the grant would be larger or not enough.
+                let patterns = evaluation.resources().iter().map(pattern).collect::<Option<Vec<String>>>()?;
+                let patterns = Some(patterns).filter(|patterns| patterns.len() <= MAX_RESOURCES)?;
+                json!({"Effect": "Allow", "Action": actions, "Resource": patterns})
+            } else {
+                json!({"Effect": "Allow", "Action": actions})
             }
         }
         DenyReason::MissingDependency => {
@@ -68,7 +67,7 @@ fn smallest_grant(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Option<Stri
 fn pattern(resource: &Resource<'_>) -> Option<String> {
     let Resource { service, region, account, kind, path } = resource;
     // A star in an id would be a pattern of more.
-    let path = path.as_deref().filter(|path| *kind != "*" && !path.contains('*'))?;
+    let (kind, path) = ((*kind)?, path.as_deref().filter(|path| !path.contains('*'))?);
     let text = format!("{service}:{}:{account}:{kind}:{path}", region.unwrap_or("*"));
     ResourcePattern::parse(&text).is_ok().then_some(text)
 }

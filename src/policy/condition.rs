@@ -134,8 +134,17 @@ impl Condition {
         }
     }
 
+    /// A missing key meets negated operators. None of no values is any, and all of no values are whatever is asked: where
+    /// that says otherwise, there are two readings.
     fn without_values(&self) -> Outcome {
-        (self.missing == Missing::Fulfils || self.polarity == Polarity::Negated).into()
+        match (self.missing, self.polarity, self.quantifier) {
+            (Missing::Fulfils, ..) => Outcome::Met,
+            (_, Polarity::Negated, Quantifier::Any) | (_, Polarity::Positive, Quantifier::All) => {
+                Outcome::Unclear
+            }
+            (_, Polarity::Negated, _) => Outcome::Met,
+            (_, Polarity::Positive, _) => Outcome::NotMet,
+        }
     }
 
     /// Whether one value fits, or nothing if it can't be read.

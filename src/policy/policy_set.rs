@@ -16,6 +16,7 @@ use super::compile::{CompiledPolicy, CompiledStatement};
 use super::outcome::Outcome;
 use super::resource::Resource;
 use super::scene::Scene;
+use super::system::display_name;
 use crate::catalog::{ActionId, ActionSet};
 use crate::decision::{Effect, StatementRef, Verdict};
 
@@ -326,9 +327,10 @@ impl Stage {
 /// Removes roles until all that are left have theirs. Roles that depend on each other stay.
 fn drop_roles_without_dependencies(policies: &mut Vec<Arc<CompiledPolicy>>) {
     loop {
-        let names: BTreeSet<Arc<str>> = policies.iter().map(|policy| policy.name.clone()).collect();
+        let names: BTreeSet<String> =
+            policies.iter().map(|policy| display_name(&policy.name).to_owned()).collect();
         let before = policies.len();
-        policies.retain(|policy| policy.depends.iter().all(|role| names.contains(&**role)));
+        policies.retain(|policy| policy.depends.iter().all(|role| names.contains(display_name(role))));
         if policies.len() == before {
             return;
         }

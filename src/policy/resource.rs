@@ -1,8 +1,12 @@
 //! Resources: `service:region:account:type:path`, and patterns of them.
 //!
 //! In each part of a pattern, `*` stands for any text. A call that names no object touches the resource whose type and
-//! path are a literal `*`: a statement about one instance says nothing of a list of instances. What is not known of a
-//! resource, such as the region where none is configured, meets `*` alone.
+//! path are a literal `*`: a statement about one instance says nothing of a list of instances. A call that makes an object
+//! touches its type, with a literal `*` for the id that it does not have yet. What is not known of a resource, such as the
+//! region where none is configured, meets `*` alone.
+//!
+//! The types are those that the provider names for its identity policies (ECS API reference, Actions Supported by Identity
+//! Policy-based Authorization): attaching a disk touches the instance, and the disk is the condition key `ecs:VolumeId`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,15 +26,15 @@ pub struct Resource<'a> {
     pub region: Option<&'a str>,
     /// The domain.
     pub account: &'a str,
-    /// The type, or `*` if the call names no object.
-    pub kind: &'a str,
-    /// The id, or `*` if the call names no object; nothing if it can't be told.
+    /// The type, or `*` if the call names no object; nothing if it can't be told.
+    pub kind: Option<&'a str>,
+    /// The id, or `*` if the call names no object or makes it; nothing if it can't be told.
     pub path: Option<Cow<'a, str>>,
 }
 
 impl Resource<'_> {
     fn parts(&self) -> [Option<&str>; PARTS] {
-        [Some(self.service), self.region, Some(self.account), Some(self.kind), self.path.as_deref()]
+        [Some(self.service), self.region, Some(self.account), self.kind, self.path.as_deref()]
     }
 }
 
@@ -126,14 +130,15 @@ mod tests {
 
     fn instance(path: Option<&str>) -> Resource<'_> {
         let path = path.map(Cow::Borrowed);
-        Resource { service: "ecs", region: Some("eu-de"), account: "acme", kind: "instance", path }
+        Resource { service: "ecs", region: Some("eu-de"), account: "acme", kind: Some("instance"), path }
     }
 
     #[test]
     fn a_pattern_covers_by_parts() {
         use Outcome::{Met, NotMet, Unclear};
         let region_unknown = Resource { region: None, ..instance(Some("7")) };
-        let listed = Resource { kind: "*", ..instance(Some("*")) };
+        let listed = Resource { kind: Some("*"), ..instance(Some("*")) };
+        let anything = Resource { kind: None, ..instance(None) };
         let cases = [
             ("*", instance(Some("7")), Met),
             ("ecs:*:*:instance:7", instance(Some("7")), Met),
@@ -149,6 +154,8 @@ mod tests {
             ("ecs:eu-de:*:instance:8", region_unknown, NotMet),
             ("ecs:*:*:instance:*", listed.clone(), NotMet),
             ("ecs:*:*:*:*", listed, Met),
+            ("ecs:*:*:instance:*", anything.clone(), Unclear),
+            ("ecs:*:*:*:*", anything, Met),
         ];
         for (pattern, resource, outcome) in cases {
             let parsed = ResourcePattern::parse(pattern).unwrap();

@@ -32,6 +32,18 @@ const SECURITY_ADMINISTRATOR: &str = include_str!("system/security_administrator
 const TENANT_ADMINISTRATOR: &str = include_str!("system/tenant_administrator.json");
 const TENANT_GUEST: &str = include_str!("system/tenant_guest.json");
 
+/// The name under which `Depends` knows a policy: the display name of a role that tokens name otherwise.
+#[must_use]
+pub fn display_name(name: &str) -> &str {
+    match name {
+        "readonly" => "Tenant Guest",
+        "secu_admin" => "Security Administrator",
+        "te_admin" => "Tenant Administrator",
+        "te_agency" => "Agent Operator",
+        other => other,
+    }
+}
+
 /// Whether a name is that of a system policy, in whatever letter case: a domain can't use it for one of its own.
 #[must_use]
 pub fn is_system_policy(name: &str) -> bool {
@@ -48,4 +60,20 @@ pub fn compile(catalog: &Catalog) -> Result<Vec<Arc<CompiledPolicy>>, Vec<Docume
         .iter()
         .map(|(name, text)| Ok(Arc::new(CompiledPolicy::compile(name, &Document::parse(text)?, catalog))))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_one_document_under_both_of_its_names() {
+        let document =
+            |name: &str| SYSTEM_POLICIES.iter().find(|(known, _)| *known == name).map(|(_, text)| text);
+        let renamed = || SYSTEM_POLICIES.iter().filter(|(name, _)| display_name(name) != *name);
+        assert_eq!(renamed().count(), 4);
+        for (name, text) in renamed() {
+            assert_eq!(document(display_name(name)), Some(text), "{name}");
+        }
+    }
 }

@@ -108,7 +108,7 @@ enum Family {
 }
 
 /// Keys with what they hold: those that the server derives, that calls declare, and that callers say.
-const KEYS: [(&str, Family); 25] = [
+const KEYS: [(&str, Family); 29] = [
     ("g:DomainId", Family::Text),
     ("g:DomainName", Family::Text),
     ("g:UserId", Family::Text),
@@ -119,6 +119,7 @@ const KEYS: [(&str, Family); 25] = [
     ("g:EnterpriseProjectId", Family::Text),
     ("g:TagKeys", Family::Text),
     ("g:ResourceTag/team", Family::Text),
+    ("g:RequestTag/team", Family::Text),
     ("ecs:ServerId", Family::Text),
     ("ecs:FlavorId", Family::Text),
     ("ecs:FlavorId", Family::Text),
@@ -126,6 +127,9 @@ const KEYS: [(&str, Family); 25] = [
     ("ecs:VolumeId", Family::Text),
     ("ecs:PortId", Family::Text),
     ("ecs:imageID", Family::Text),
+    ("ecs:VpcId", Family::Text),
+    ("ecs:AvailabilityZone", Family::Text),
+    ("ecs:KmsKeyId", Family::Text),
     ("ecs:SSHKeyPairName", Family::Text),
     ("obs:prefix", Family::Text),
     ("g:MFAAge", Family::Number),
@@ -334,16 +338,41 @@ fn principal() -> impl Strategy<Value = Principal> {
 }
 
 /// Members that tell something, by how their routes end.
-const MEMBERS: [(&str, &[&str]); 15] = [
+const MEMBERS: [(&str, &[&str]); 16] = [
     (
         "/v1/{project_id}/cloudservers",
-        &["server.flavorRef", "server.nics.subnet_id", "server.key_name", "server.x"],
+        &[
+            "server.flavorRef",
+            "server.imageRef",
+            "server.vpcid",
+            "server.availability_zone",
+            "server.nics.subnet_id",
+            "server.nics.port_id",
+            "server.key_name",
+            "server.data_volumes.data_image_id",
+            "server.x",
+        ],
     ),
-    ("/servers", &["server.flavorRef", "server.imageRef", "server.networks.uuid", "server.x"]),
+    (
+        "/servers",
+        &[
+            "server.flavorRef",
+            "server.imageRef",
+            "server.availability_zone",
+            "server.networks.uuid",
+            "server.networks.port",
+            "server.block_device_mapping_v2",
+            "server.x",
+        ],
+    ),
+    ("/os-keypairs", &["keypair.name", "keypair.x"]),
     ("/os-volumes_boot", &["server.flavorRef", "server.imageRef", "server.networks.uuid"]),
     ("/cloudservers/delete", &["servers.id", "servers.x"]),
     ("/cloudservers/action", &["os-start.servers.id", "os-stop.servers.id", "reboot.servers.id", "reboot.x"]),
-    ("/servers/{server_id}/action", &["resize.flavorRef", "rebuild.imageRef", "rebuild.x"]),
+    (
+        "/servers/{server_id}/action",
+        &["resize.flavorRef", "rebuild.imageRef", "rebuild.key_name", "rebuild.x"],
+    ),
     ("/{server_group_id}/action", &["add_member.instance_uuid", "remove_member.instance_uuid"]),
     ("/{server_id}/resize", &["resize.flavorRef", "resize.x"]),
     ("/changeos", &["os-change.imageid", "os-change.keyname"]),
@@ -397,6 +426,17 @@ fn with_member(path: &str, [value, other]: [&str; 2], shape: u8) -> String {
     parents.rsplit('.').fold(innermost, |inner, name| format!("{{\"{name}\":{inner}}}"))
 }
 
+/// JSON with members beside each other, as far as their paths allow.
+fn with_members(members: &[(&str, &str)]) -> String {
+    let mut body = json!({});
+    for (path, value) in members {
+        let value: Value = serde_json::from_str(value).expect("a value");
+        let place = path.split('.').fold(&mut body, |place, name| &mut place[name]);
+        *place = value;
+    }
+    body.to_string()
+}
+
 fn body(route: &Route) -> impl Strategy<Value = Body> + use<> {
     let content = |text: &str| Body::Content { bytes: text.into(), truncated: false };
     let stray = vec!["{}", "[]", "{\"reboot\":1}", "{\"x\":1,\"y\":2}", "{\"server\":{}}", "{", ""];
@@ -416,6 +456,8 @@ fn body(route: &Route) -> impl Strategy<Value = Body> + use<> {
             "\"x1\"",
             "\"s1\"",
             "\"s2\"",
+            "\"http://host/x1\"",
+            "\"x1 \"",
             "[\"x1\",\"s2\"]",
             "null",
             "1",
@@ -424,6 +466,9 @@ fn body(route: &Route) -> impl Strategy<Value = Body> + use<> {
             "[]",
             "\"\"",
         ];
+        let plain = prop::sample::select(values[..6].to_vec());
+        let together = prop::collection::vec((member.clone(), plain), 1..4);
+        bodies.push((6, together.prop_map(move |members| content(&with_members(&members))).boxed()));
         let values = [prop::sample::select(values.clone()), prop::sample::select(values)];
         let written = (member.clone(), values, 0..10_u8, prop::bool::weighted(0.1));
         let written = written.prop_map(|(member, values, shape, truncated)| Body::Content {
@@ -453,7 +498,8 @@ fn call() -> impl Strategy<Value = (String, String, Body)> {
     let telling: Vec<Route> = routes().into_iter().filter(|route| !route.members.is_empty()).collect();
     let route = prop_oneof![prop::sample::select(routes()), prop::sample::select(telling)];
     let project = prop_oneof![14 => Just("p"), 1 => Just("q")];
-    let id = prop_oneof![2 => Just(""), 1 => Just("s1"), 1 => Just("x1")];
+    let uuid = "616FB98F-46CA-475E-917E-2563E5A8CD19";
+    let id = prop_oneof![4 => Just(""), 2 => Just("s1"), 2 => Just("x1"), 1 => Just(uuid)];
     (route, project, id).prop_flat_map(|(route, project, id)| {
         let path = route.template.replacen("{project_id}", project, 1);
         let path =
@@ -468,7 +514,7 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, Vec<String>>> {
     let said: Vec<(&str, Family)> = KEYS
         .into_iter()
         .filter(|(key, _)| {
-            let others = ["g:MFAAge", "g:TagKeys", "g:ResourceTag/team"];
+            let others = ["g:MFAAge", "g:TagKeys", "g:ResourceTag/team", "g:RequestTag/team"];
             !key.starts_with("g:") || others.contains(key)
         })
         .collect();

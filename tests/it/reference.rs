@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use facts::Facts;
+use object::{Declared, Object};
 use policy::{Policies, Verdict};
 use resource::Resource;
 
@@ -195,23 +196,37 @@ pub(crate) fn decide(domains: &BTreeMap<String, Domain>, question: &Question) ->
     }
 
     // 3. and 4. Every action and every dependency is judged by the same policies, by the same facts. An action touches
-    // the objects of the operation, a dependency touches no object that is known.
+    // the objects of the operation, and so does a dependency on the same type of objects. Else it can be any object of the
+    // types that the dependency is about elsewhere.
     let policies = Policies::of(domains, principal, enterprise_project.first().map(String::as_str));
-    let facts = Facts { question, declared: &operation.declared.keys };
-    let resource = |action: &str, kind: &str, path: Option<&str>| Resource {
-        service: service(action).to_owned(),
-        region: Some(region.clone()).filter(|region| !region.is_empty()),
-        account: principal.domain_id.clone(),
-        kind: kind.to_owned(),
-        path: path.map(ToOwned::to_owned),
-    };
-    let verdict = |action: &str| {
-        let objects = operation.declared.objects.iter();
-        let touched = objects.map(|object| resource(action, &object.kind, object.path.as_deref()));
+    let Declared { objects, keys, untold } = &operation.declared;
+    let facts = Facts { question, declared: keys, untold };
+    let verdict_on = |action: &str, objects: &[Object]| {
+        let touched = objects.iter().map(|object| Resource {
+            service: service(action).to_owned(),
+            region: Some(region.clone()).filter(|region| !region.is_empty()),
+            account: principal.domain_id.clone(),
+            kind: object.kind.clone(),
+            path: object.path.clone(),
+        });
         policies.verdict(action, &touched.collect::<Vec<_>>(), &facts)
     };
-    let dependency_verdict =
-        |action: &str| policies.verdict(action, &[resource(action, "*", Some("*"))], &facts);
+    let verdict = |action: &str| verdict_on(action, objects);
+    let dependency_verdict = |action: &str| {
+        if operation.actions.iter().any(|required| required == action) {
+            return verdict(action);
+        }
+        let kinds = table::kinds_of(action);
+        let touched = kinds.iter().flat_map(|kind| match kind {
+            Some(kind) if objects[0].kind.as_ref() == Some(kind) => objects.clone(),
+            Some(kind) => vec![Object { kind: Some(kind.clone()), path: None }],
+            None => vec![Object::none()],
+        });
+        match kinds.len() {
+            0 => verdict_on(action, &[Object { kind: None, path: None }]),
+            _ => verdict_on(action, &touched.collect::<Vec<_>>()),
+        }
+    };
     let dependencies: BTreeMap<String, String> = operation
         .dependencies
         .iter()

@@ -102,7 +102,7 @@ fn several_values_must_say_the_same_unless_any_or_all_is_asked_for() {
 
 #[test]
 fn a_key_that_is_not_there_meets_negations_and_if_exists() {
-    use Outcome::{Met, NotMet};
+    use Outcome::{Met, NotMet, Unclear};
     let rows: &[Row] = &[
         ("StringEquals", &["a"], &[], NotMet),
         ("StringNotEquals", &["a"], &[], Met),
@@ -113,8 +113,11 @@ fn a_key_that_is_not_there_meets_negations_and_if_exists() {
         ("NumberLessThan", &["1"], &[], NotMet),
         ("BoolIfExists", &["true"], &[], Met),
         ("NotIpAddress", &["10.0.0.0/8"], &[], Met),
-        ("ForAllValues:StringEquals", &["a"], &[], NotMet),
-        ("ForAnyValue:StringNotEquals", &["a"], &[], Met),
+        ("ForAllValues:StringEquals", &["a"], &[], Unclear),
+        ("ForAnyValue:StringNotEquals", &["a"], &[], Unclear),
+        ("ForAnyValue:StringEquals", &["a"], &[], NotMet),
+        ("ForAllValues:StringNotEquals", &["a"], &[], Met),
+        ("ForAnyValue:StringNotEqualsIfExists", &["a"], &[], Met),
     ];
     for (operator, values, seen, expected) in rows {
         assert_eq!(outcome(operator, values, seen), *expected, "{operator} {values:?} {seen:?}");

@@ -76,25 +76,31 @@ pub(super) fn members(bytes: &[u8]) -> Result<Vec<(String, Json)>, &'static str>
     }
 }
 
-/// JSON that keeps every member of an object, also one that is repeated. What is neither object nor string is
-/// not kept.
+/// JSON that keeps every member of an object, also one that is repeated. What is neither object nor list is not
+/// kept.
 #[derive(Debug)]
 pub(super) enum Json {
     Object(Vec<(String, Json)>),
+    List(Vec<Json>),
     Other,
 }
 
 impl Json {
     /// Whether some reading of the value has the member at a path joined by dots.
     fn has(&self, path: &str) -> bool {
-        let Json::Object(members) = self else { return false };
+        let members = match self {
+            Json::Object(members) => members,
+            Json::List(items) => return items.iter().any(|item| item.has(path)),
+            Json::Other => return false,
+        };
         let (name, below) = match path.split_once('.') {
             Some((name, below)) => (name, Some(below)),
             None => (path, None),
         };
         members
             .iter()
-            .filter(|(key, _)| key == name)
+            // Some readers fold letter case.
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
             .any(|(_, value)| below.is_none_or(|below| value.has(below)))
     }
 }
@@ -139,8 +145,11 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
-        while items.next_element::<Json>()?.is_some() {}
-        Ok(Json::Other)
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Json::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {

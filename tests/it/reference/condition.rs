@@ -52,7 +52,18 @@ fn clause(operator: &str, expected: &[&str], seen: &Seen) -> Told {
     let Operator { quantifier, positive, is_negated, if_exists } = parse(operator);
     let values = match seen {
         Seen::Unknown => return Told::Unclear,
-        Seen::Absent => return met(if_exists || is_negated),
+        Seen::Absent if if_exists => return Told::Met,
+        // There is no value, so not any that fits; and all that there are fit. The other rule is that a missing key meets
+        // negated operators alone. Where they differ, nothing is told.
+        Seen::Absent => {
+            let by_polarity = is_negated;
+            let by_quantifier = match quantifier {
+                Quantifier::None => by_polarity,
+                Quantifier::Any => false,
+                Quantifier::All => true,
+            };
+            return if by_polarity == by_quantifier { met(by_polarity) } else { Told::Unclear };
+        }
         Seen::Known(values) if if_exists && is_empty(values) => return Told::Met,
         Seen::Known(values) => values,
     };

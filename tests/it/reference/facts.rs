@@ -27,6 +27,8 @@ pub(super) struct Facts<'a> {
     pub(super) question: &'a Question,
     /// What the operation declares.
     pub(super) declared: &'a BTreeMap<String, Seen>,
+    /// What the operation decides without saying how.
+    pub(super) untold: &'a [String],
 }
 
 /// The keys that the server knows by itself.
@@ -52,29 +54,57 @@ impl Facts<'_> {
     /// The values of a key where an action is judged.
     pub(super) fn seen(&self, key: &str, action: &str) -> Seen {
         let Question { principal, source_ip, attributes, time, region, .. } = self.question;
-        let text = |text: &str| {
-            if text.is_empty() { Seen::Absent } else { Seen::Known(vec![text.to_owned()]) }
+        // Every call has these, so if they are not given, they are not known.
+        let always = |text: &str| {
+            if text.is_empty() { Seen::Unknown } else { Seen::Known(vec![text.to_owned()]) }
         };
+        let is_agency = !principal.agency_id.is_empty();
         match key {
             "g:CurrentTime" => match time {
                 Time::Now => {
                     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-                    text(&value::date(now.as_secs()))
+                    always(&value::date(now.as_secs()))
                 }
-                Time::At(seconds) => text(&value::date(*seconds)),
+                Time::At(seconds) => always(&value::date(*seconds)),
                 Time::Unknown => Seen::Unknown,
             },
-            "g:DomainId" | "g:PrincipalAccount" => text(&principal.domain_id),
-            "g:DomainName" => text(&principal.domain_name),
-            "g:UserId" => text(&principal.user_id),
-            "g:UserName" => text(&principal.user_name),
-            "g:ProjectName" => text(&principal.project_name),
-            "g:MFAPresent" => principal.mfa_present.map_or(Seen::Absent, |is| text(&is.to_string())),
-            "g:SourceIp" | "hw:SourceIp" => text(source_ip),
-            "g:ServiceName" => text(service(action)),
-            "g:RequestedRegion" => text(region),
-            _ if key.starts_with("ecs:") && self.declared.contains_key(key) => self.declared[key].clone(),
-            _ => Seen::of(attributes.get(key).cloned().unwrap_or_default()),
+            "g:DomainId" | "g:PrincipalAccount" => always(&principal.domain_id),
+            "g:DomainName" => always(&principal.domain_name),
+            // An agency is no user.
+            "g:UserId" if is_agency => Seen::Absent,
+            "g:UserId" => always(&principal.user_id),
+            "g:UserName" if is_agency && principal.user_name.is_empty() => Seen::Absent,
+            "g:UserName" => always(&principal.user_name),
+            "g:ProjectName" if principal.project_id.is_empty() => Seen::Absent,
+            "g:ProjectName" => always(&principal.project_name),
+            "g:MFAPresent" => principal.mfa_present.map_or(Seen::Unknown, |is| always(&is.to_string())),
+            "g:SourceIp" | "hw:SourceIp" => always(source_ip),
+            "g:ServiceName" => always(service(action)),
+            "g:RequestedRegion" => always(region),
+            _ if self.declared.contains_key(key) => self.declared[key].clone(),
+            _ => match attributes.get(key) {
+                Some(values) => Seen::of(values.clone()),
+                None if self.is_known_to_be_missing(key) => Seen::Absent,
+                None => Seen::Unknown,
+            },
+        }
+    }
+
+    /// Of a key that the caller does not mention.
+    fn is_known_to_be_missing(&self, key: &str) -> bool {
+        let mentions = |prefix: &str| self.question.attributes.keys().any(|name| name.starts_with(prefix));
+        if self.untold.iter().any(|name| name == key) {
+            return false;
+        }
+        match key.split('/').next() {
+            // Every resource belongs to one.
+            Some("g:EnterpriseProjectId") => false,
+            // Who mentions one tag mentions all.
+            Some("g:ResourceTag") => mentions("g:ResourceTag/"),
+            Some("g:RequestTag" | "g:TagKeys") => mentions("g:RequestTag/") || mentions("g:TagKeys"),
+            // Without a second factor there is no age of it.
+            Some("g:MFAAge") => self.question.principal.mfa_present == Some(false),
+            _ => true,
         }
     }
 }

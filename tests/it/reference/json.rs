@@ -49,6 +49,16 @@ pub(super) fn member(body: &Body, path: &str) -> Seen {
     }
 }
 
+/// Whether something may stand at a path. A summary says what it has seen.
+pub(super) fn may_have(body: &Body, path: &str) -> bool {
+    match body {
+        Body::Summary { attributes, truncated: false, .. } => {
+            attributes.keys().any(|name| name == path || name.starts_with(&format!("{path}.")))
+        }
+        _ => body::may_have(body, path),
+    }
+}
+
 /// Gathers the values at a path. None if it can't be told what they are.
 fn follow(json: &Json, names: &[&str], values: &mut Vec<String>) -> Option<()> {
     match (json, names.split_first()) {

@@ -94,11 +94,22 @@ fn in_effect(stage: Stage) -> Stage {
     let has_all = |document: &Value| {
         let depends = document["Depends"].as_array().into_iter().flatten();
         let mut names = depends.map(|entry| entry["display_name"].as_str().expect("a name"));
-        names.all(|name| stage.contains_key(name))
+        names.all(|name| stage.keys().any(|other| display_name(other) == display_name(name)))
     };
     let rest: Stage =
         stage.iter().filter(|(_, document)| has_all(document)).map(|(n, d)| (n.clone(), d.clone())).collect();
     if rest.len() == stage.len() { rest } else { in_effect(rest) }
+}
+
+/// Four roles have another name in tokens (domain.md, section 5).
+fn display_name(name: &str) -> &str {
+    let names = [
+        ("te_admin", "Tenant Administrator"),
+        ("readonly", "Tenant Guest"),
+        ("secu_admin", "Security Administrator"),
+        ("te_agency", "Agent Operator"),
+    ];
+    names.iter().find(|(internal, _)| *internal == name).map_or(name, |(_, display)| display)
 }
 
 fn is_held(subject: &Subject, principal: &Principal, domain: &Domain) -> bool {

@@ -10,7 +10,7 @@ pub(super) struct Resource {
     pub(super) service: String,
     pub(super) region: Option<String>,
     pub(super) account: String,
-    pub(super) kind: String,
+    pub(super) kind: Option<String>,
     pub(super) path: Option<String>,
 }
 
@@ -37,7 +37,7 @@ fn covers(pattern: &str, touched: &Resource) -> Told {
     let patterns: Vec<&str> = pattern.splitn(5, ':').collect();
     assert_eq!(patterns.len(), 5, "a resource has five parts: {pattern}");
     let Resource { service, region, account, kind, path } = touched;
-    let parts = [Some(service), region.as_ref(), Some(account), Some(kind), path.as_ref()];
+    let parts = [Some(service), region.as_ref(), Some(account), kind.as_ref(), path.as_ref()];
     let pairs = || patterns.iter().zip(parts);
     if pairs().any(|(pattern, part)| part.is_some_and(|part| !glob(pattern, part))) {
         Told::NotMet

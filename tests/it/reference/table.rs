@@ -1,5 +1,7 @@
 //! The published tables as rows, searched from top to bottom (design.md, section 2).
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::object::{self, Declared};
@@ -124,6 +126,12 @@ impl Row {
         }
         dependencies
     }
+}
+
+/// The types of objects that an action is done to, by the rows that need it; none for a row without an object.
+pub(super) fn kinds_of(action: &str) -> BTreeSet<Option<String>> {
+    let rows = rows().into_iter().filter(|row| row.actions.iter().any(|needed| needed == action));
+    rows.map(|row| object::kind_of(&row.routes, row.key().map(String::as_str))).collect()
 }
 
 /// The published rows with the repairs that `operations.json` does not have yet.
