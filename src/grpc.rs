@@ -8,6 +8,7 @@ mod deadline;
 mod explanation;
 pub mod ext_authz;
 mod parse;
+mod permission;
 pub mod render;
 pub mod status;
 

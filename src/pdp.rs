@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use crate::catalog::{ActionId, Call, Catalog, ResolveError};
 use crate::decision::{Decision, DenyReason, DependencyMode};
-use crate::policy::{Evaluation, Scene, evaluate};
-use crate::request::Request;
-use crate::store::cache::PolicyCache;
+use crate::policy::{Evaluation, Permission, PolicySet, Scene, Setting, evaluate};
+use crate::request::{Caller, Identity, Request};
+use crate::store::cache::{LoadedPolicies, PolicyCache};
 use crate::store::{Revision, StoreError};
 
 /// Decides requests.
@@ -78,6 +78,23 @@ impl Response<'_> {
     }
 }
 
+/// What a caller may do, by the policies of one revision.
+#[derive(Debug)]
+pub struct Permissions<'r> {
+    setting: Setting<'r>,
+    policies: Arc<PolicySet>,
+    /// The revision that the policies were read at.
+    pub revision: Revision,
+}
+
+impl Permissions<'_> {
+    /// Whether the caller may do an action, in every call of it.
+    #[must_use]
+    pub fn of(&self, action: ActionId) -> Permission {
+        self.policies.permission(action, self.setting)
+    }
+}
+
 /// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
 pub enum DecideError {
@@ -106,22 +123,47 @@ impl Pdp {
         if is_foreign(&call, request) {
             return Ok(Response::ForeignProject(call));
         }
-        let identity = request.identity();
-        if let Some(minimum) = request.min_revision() {
-            self.policies.wait_for(&identity.domain_id, Revision(minimum)).await?;
-        }
-        let loaded = self.policies.get(identity).await?;
+        let loaded = self.load(request.identity(), request.min_revision()).await?;
         let mode = self.defaults.dependency_mode.or(request.dependency_mode());
-        let scene = Scene::new(&self.catalog, call, request, self.defaults.region.as_deref());
-        let evaluation = evaluate(scene, loaded.policies.clone(), mode);
+        let scene = Scene::new(self.setting(request.caller()), call, request);
+        let evaluation = evaluate(scene, loaded.policies, mode);
         Ok(Response::Evaluated { evaluation, revision: loaded.revision })
     }
 
-    /// Whether the domain's policies are not yet known at the revision that a request asks for.
+    /// What a caller may do. Waits for the revision that is asked for: who asks sets the deadline.
+    ///
+    /// # Errors
+    ///
+    /// If the principal's policies can't be had.
+    pub async fn permissions<'r>(
+        &'r self,
+        caller: &'r Caller,
+        min_revision: Option<u64>,
+    ) -> Result<Permissions<'r>, DecideError> {
+        let loaded = self.load(caller.identity(), min_revision).await?;
+        let LoadedPolicies { policies, revision } = loaded;
+        Ok(Permissions { setting: self.setting(caller), policies, revision })
+    }
+
+    async fn load(
+        &self,
+        identity: &Identity,
+        min_revision: Option<u64>,
+    ) -> Result<LoadedPolicies, DecideError> {
+        if let Some(minimum) = min_revision {
+            self.policies.wait_for(&identity.domain_id, Revision(minimum)).await?;
+        }
+        Ok(self.policies.get(identity).await?)
+    }
+
+    fn setting<'r>(&'r self, caller: &'r Caller) -> Setting<'r> {
+        Setting { catalog: &self.catalog, caller, region: self.defaults.region.as_deref() }
+    }
+
+    /// Whether the policies of a principal's domain are not yet known at this revision.
     #[must_use]
-    pub fn is_behind(&self, request: &Request) -> bool {
-        let known = self.policies.revision(&request.identity().domain_id);
-        request.min_revision().is_some_and(|minimum| known < Revision(minimum))
+    pub fn is_behind(&self, identity: &Identity, minimum: u64) -> bool {
+        self.policies.revision(&identity.domain_id) < Revision(minimum)
     }
 
     /// The table of operations and actions.

@@ -9,8 +9,10 @@ use std::fmt;
 
 use crate::catalog::Body;
 use crate::decision::DependencyMode;
+pub use caller::{Caller, Names};
 use check::Check;
 
+mod caller;
 mod check;
 
 /// The condition key by which a caller names the enterprise project of the resource.
@@ -84,17 +86,6 @@ pub struct Context {
     pub region: String,
 }
 
-/// Names of the principal, which conditions may ask for. Empty where they are not given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
-    /// The domain's.
-    pub domain: String,
-    /// The user's.
-    pub user: String,
-    /// The project's.
-    pub project: String,
-}
-
 /// A request as a caller sends it: nothing is checked yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestParts {
@@ -117,13 +108,10 @@ pub struct RequestParts {
 /// A well-formed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    identity: Identity,
-    names: Names,
-    mfa_present: Option<bool>,
+    caller: Caller,
     method: String,
     path: String,
     body: Body,
-    context: Context,
     dependency_mode: DependencyMode,
     min_revision: Option<u64>,
 }
@@ -165,28 +153,24 @@ impl Request {
         let mut check = Check::default();
         check.call(&method, &path);
         check.body(&body);
-        check.context(&context);
-        let mfa_present = principal.mfa_present;
-        match check.principal(principal) {
-            Some((identity, names)) if check.violations.is_empty() => Ok(Self {
-                identity,
-                names,
-                mfa_present,
-                method,
-                path,
-                body,
-                context,
-                dependency_mode,
-                min_revision: Some(min_revision).filter(|revision| *revision > 0),
-            }),
+        match Caller::check(principal, context, &mut check) {
+            Some(caller) if check.violations.is_empty() => {
+                Ok(Self { caller, method, path, body, dependency_mode, min_revision: revision(min_revision) })
+            }
             _ => Err(InvalidRequest { violations: check.violations }),
         }
+    }
+
+    /// Who calls, and in which circumstances.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// Who calls.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        self.caller.identity()
     }
 
     /// The HTTP method.
@@ -218,53 +202,12 @@ impl Request {
     pub fn min_revision(&self) -> Option<u64> {
         self.min_revision
     }
+}
 
-    /// The enterprise project of the resource, if the caller named it.
-    #[must_use]
-    pub fn enterprise_project(&self) -> Option<&str> {
-        self.attribute(ENTERPRISE_PROJECT)?.first().map(String::as_str)
-    }
-
-    /// The values that the caller gives a condition key.
-    #[must_use]
-    pub fn attribute(&self, key: &str) -> Option<&[String]> {
-        self.context.attributes.get(key).map(Vec::as_slice)
-    }
-
-    /// The condition keys that the caller gives values.
-    pub fn attributes(&self) -> impl Iterator<Item = &str> {
-        self.context.attributes.keys().map(String::as_str)
-    }
-
-    /// The principal's names.
-    #[must_use]
-    pub fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// Whether the principal signed in with a second factor, if that is known.
-    #[must_use]
-    pub fn mfa_present(&self) -> Option<bool> {
-        self.mfa_present
-    }
-
-    /// The address that the call came from, or nothing.
-    #[must_use]
-    pub fn source_ip(&self) -> &str {
-        &self.context.source_ip
-    }
-
-    /// The time of the call, in seconds since 1970, if it is known.
-    #[must_use]
-    pub fn time(&self) -> Option<u64> {
-        self.context.time
-    }
-
-    /// The region that the call is made in, if the request says.
-    #[must_use]
-    pub fn region(&self) -> Option<&str> {
-        Some(self.context.region.as_str()).filter(|region| !region.is_empty())
-    }
+/// A revision that is asked for. Zero asks for none.
+#[must_use]
+pub fn revision(number: u64) -> Option<u64> {
+    Some(number).filter(|number| *number > 0)
 }
 
 /// Checks a call by itself, without who makes it.
@@ -317,7 +260,7 @@ mod tests {
         let request = Request::new(parts()).unwrap();
         assert_eq!(request.identity().subject, Subject::User("alice".into()));
         assert_eq!(request.identity().project_id.as_deref(), Some("prod"));
-        assert_eq!(request.enterprise_project(), None);
+        assert_eq!(request.caller().enterprise_project(), None);
     }
 
     #[test]

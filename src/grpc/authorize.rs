@@ -11,12 +11,12 @@ use uuid::Uuid;
 use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
 use super::render::{self, Rendering};
 use super::status::CallError;
-use super::{deadline, parse, pb};
+use super::{deadline, parse, pb, permission};
 use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
 use crate::decision::DenyReason;
 use crate::pdp::Pdp;
 use crate::policy::{Pattern, Version};
-use crate::request::{FieldViolation, InvalidRequest, check_call};
+use crate::request::{self, FieldViolation, Identity, InvalidRequest, check_call};
 
 /// The most requests of a batch.
 const MAX_BATCH: usize = 1_000;
@@ -54,22 +54,39 @@ impl Authorize {
     ) -> Result<pb::AuthorizeResponse, CallError> {
         let request_id = message.request_id.clone();
         let parse::Parsed { request, explain } = parse::request(message)?;
-        if let (Patience::None, Some(minimum)) = (patience, request.min_revision())
-            && self.pdp.is_behind(&request)
+        let (identity, minimum) = (request.identity(), request.min_revision());
+        if let (Patience::None, Some(minimum)) = (patience, minimum)
+            && self.pdp.is_behind(identity, minimum)
         {
             return Err(CallError::Behind { minimum });
         }
-        let Ok(decided) = timeout_at(deadline, self.pdp.decide(&request)).await else {
-            return Err(match request.min_revision() {
-                Some(minimum) if self.pdp.is_behind(&request) => CallError::Behind { minimum },
-                _ => CallError::DeadlineExceeded,
-            });
-        };
-        let response = decided?;
+        let decided = timeout_at(deadline, self.pdp.decide(&request)).await;
+        let response = decided.map_err(|_| self.too_late(identity, minimum))??;
         // Time-ordered, so that logs sort by it.
         let decision_id = Uuid::now_v7().to_string();
         let rendering = Rendering { decision_id, request_id, explain };
         Ok(render::response(&response, self.pdp.catalog(), rendering))
+    }
+
+    /// Why there is no answer at the deadline.
+    fn too_late(&self, identity: &Identity, minimum: Option<u64>) -> CallError {
+        match minimum {
+            Some(minimum) if self.pdp.is_behind(identity, minimum) => CallError::Behind { minimum },
+            _ => CallError::DeadlineExceeded,
+        }
+    }
+
+    /// The actions that a pattern covers, or all.
+    fn actions(&self, pattern: &str) -> Result<impl Iterator<Item = (ActionId, &Action)>, CallError> {
+        let pattern = match pattern {
+            "" => None,
+            text => {
+                let parsed = Pattern::parse(text, Version::Policy);
+                Some(parsed.map_err(|fault| invalid("pattern", fault.to_string()))?)
+            }
+        };
+        let actions = self.pdp.catalog().actions();
+        Ok(actions.filter(move |(_, action)| pattern.as_ref().is_none_or(|pattern| pattern.covers(action))))
     }
 }
 
@@ -122,19 +139,35 @@ impl AuthorizationService for Authorize {
         request: Request<pb::ListActionsRequest>,
     ) -> Result<Response<pb::ListActionsResponse>, Status> {
         let pb::ListActionsRequest { pattern } = request.into_inner();
-        let pattern = match pattern.as_str() {
-            "" => None,
-            text => {
-                let parsed = Pattern::parse(text, Version::Policy);
-                Some(parsed.map_err(|fault| Status::from(invalid("pattern", fault.to_string())))?)
-            }
-        };
         let catalog = self.pdp.catalog();
-        let listed = catalog
-            .actions()
-            .filter(|(_, action)| pattern.as_ref().is_none_or(|pattern| pattern.covers(action)));
+        let listed = self.actions(&pattern)?;
         let actions = listed.map(|(id, action)| wire_action(id, action, catalog)).collect();
         Ok(Response::new(pb::ListActionsResponse { actions }))
+    }
+
+    async fn list_permissions(
+        &self,
+        request: Request<pb::ListPermissionsRequest>,
+    ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
+        let deadline = Instant::now() + deadline::budget(request.metadata());
+        let pb::ListPermissionsRequest { principal, context, pattern, min_revision } = request.into_inner();
+        let listed = self.actions(&pattern)?;
+        let caller = parse::caller(principal, context).map_err(CallError::from)?;
+        let minimum = request::revision(min_revision);
+        let loaded = timeout_at(deadline, self.pdp.permissions(&caller, minimum)).await;
+        let granted =
+            loaded.map_err(|_| self.too_late(caller.identity(), minimum))?.map_err(CallError::from)?;
+        let mut permissions = Vec::new();
+        for (id, action) in listed {
+            // Many statements take their time, and others want a turn.
+            yield_now().await;
+            if Instant::now() >= deadline {
+                return Err(CallError::DeadlineExceeded.into());
+            }
+            permissions.push(permission::render(action, granted.of(id)));
+        }
+        let revision = granted.revision.0;
+        Ok(Response::new(pb::ListPermissionsResponse { permissions, revision, stale: false }))
     }
 
     async fn resolve_operation(

@@ -6,7 +6,9 @@ use super::pb;
 use crate::catalog::{Body, BodySummary};
 use crate::clock;
 use crate::decision::DependencyMode;
-use crate::request::{Context, FieldViolation, InvalidRequest, PrincipalParts, Request, RequestParts};
+use crate::request::{
+    Caller, Context, FieldViolation, InvalidRequest, PrincipalParts, Request, RequestParts,
+};
 
 /// The most bytes of a request id.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -60,6 +62,14 @@ pub(super) fn request(message: pb::AuthorizeRequest) -> Result<Parsed, InvalidRe
             Err(invalid)
         }
     }
+}
+
+/// Parses who calls.
+pub(super) fn caller(
+    principal: Option<pb::Principal>,
+    context: Option<pb::RequestContext>,
+) -> Result<Caller, InvalidRequest> {
+    Caller::new(parse_principal(principal.unwrap_or_default()), parse_context(context.unwrap_or_default()))
 }
 
 /// Parses the body of a request. Both forms at once would be two readings of it.

@@ -114,6 +114,11 @@ impl Condition {
         Ok(Self { operator: operator.into(), key, values, polarity, quantifier, missing, test })
     }
 
+    /// The clause by its place: `StringEquals['g:UserName']`.
+    pub(super) fn element(&self) -> String {
+        format!("{}['{}']", self.operator, self.key)
+    }
+
     /// Whether the clause holds for what is seen of its key.
     pub(super) fn outcome(&self, seen: &Seen<'_>) -> Outcome {
         let is_blank = |values: &[Cow<'_, str>]| values.iter().all(|value| value.is_empty());

@@ -80,7 +80,7 @@ impl CompiledStatement {
     fn failed(&self, action: ActionId, scene: &Scene<'_>, resource: &Resource<'_>) -> Vec<FailedPart> {
         let mut failed = Vec::new();
         if !self.actions.contains(action) {
-            let found = vec![scene.catalog.action_name(action).to_owned()];
+            let found = vec![scene.setting.catalog.action_name(action).to_owned()];
             let element = "Action".to_owned();
             failed.push(FailedPart { element, wanted: Vec::new(), found, is_unclear: false });
         }
@@ -99,7 +99,7 @@ impl CompiledStatement {
             let outcome = condition.outcome(&seen);
             if outcome != Outcome::Met {
                 failed.push(FailedPart {
-                    element: format!("{}['{}']", condition.operator, condition.key),
+                    element: condition.element(),
                     wanted: condition.values.iter().map(ToString::to_string).collect(),
                     found: shown(seen),
                     is_unclear: outcome == Outcome::Unclear,

@@ -45,9 +45,9 @@ pub enum Scope {
 /// The merged policies of one principal in one project.
 #[derive(Debug)]
 pub struct PolicySet {
-    project: Stage,
+    pub(super) project: Stage,
     /// By enterprise project.
-    enterprise: BTreeMap<Box<str>, Stage>,
+    pub(super) enterprise: BTreeMap<Box<str>, Stage>,
 }
 
 impl PolicySet {
@@ -108,7 +108,7 @@ impl PolicySet {
             // INVARIANT: the verdict on all is that on one of them.
             resources.drain(..resources.iter().position(is_deciding).unwrap_or(0));
         }
-        resources.into_iter().next().unwrap_or_else(|| scene.untold(action))
+        resources.into_iter().next().unwrap_or_else(|| scene.setting.resource(action, None, None))
     }
 
     /// The statements that are looked at for an action: those of the first stage, and where none of them is about it, of
@@ -133,7 +133,7 @@ impl PolicySet {
 
     /// Evaluates the conditions of all statements about an action, once for all resources.
     fn hear(&self, action: ActionId, scene: &Scene<'_>) -> Hearing<'_> {
-        let second = scene.request.enterprise_project().and_then(|id| self.enterprise.get(id));
+        let second = scene.setting.caller.enterprise_project().and_then(|id| self.enterprise.get(id));
         Hearing {
             action,
             first: self.project.hear(action, scene),
@@ -152,7 +152,7 @@ impl PolicySet {
 
 /// Policies that apply together.
 #[derive(Debug)]
-struct Stage {
+pub(super) struct Stage {
     /// Sorted by name, each once.
     policies: Box<[Arc<CompiledPolicy>]>,
     denied: Decided,
@@ -314,6 +314,11 @@ impl Stage {
                 (place, statement)
             })
         })
+    }
+
+    /// The statements about an action.
+    pub(super) fn about(&self, action: ActionId) -> impl Iterator<Item = (StatementRef, &CompiledStatement)> {
+        self.statements().filter(move |(_, statement)| statement.actions.contains(action))
     }
 
     fn heap_bytes(&self) -> usize {

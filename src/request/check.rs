@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::caller::Names;
 use super::{
-    Context, ENTERPRISE_PROJECT, FieldViolation, Identity, MAX_CONTENT_BYTES, Names, PrincipalParts, Subject,
+    Context, ENTERPRISE_PROJECT, FieldViolation, Identity, MAX_CONTENT_BYTES, PrincipalParts, Subject,
 };
 use crate::catalog::Body;
 

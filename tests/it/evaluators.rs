@@ -93,7 +93,7 @@ fn statement_effect(outcome: &Outcome) -> Effect {
     }
 }
 
-fn request_parts(question: &Question) -> RequestParts {
+pub(crate) fn request_parts(question: &Question) -> RequestParts {
     let Question { principal, method, path, body, enforce, source_ip, attributes, time, region } =
         question.clone();
     let time = match time {

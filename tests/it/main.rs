@@ -31,6 +31,7 @@ mod http2;
 mod identity;
 mod layout;
 mod mtls;
+mod permissions;
 mod random;
 mod readme;
 mod reference;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         identity::trials(),
         layout::trials(),
         mtls::trials(),
+        permissions::trials(),
         random::trials(),
         readme::trials(),
         tables::trials(),

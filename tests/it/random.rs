@@ -26,9 +26,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Each case has several questions on one set of policies.
-const QUESTIONS: usize = 8;
+pub(crate) const QUESTIONS: usize = 8;
 
-fn run<S: Strategy>(strategy: S, test: impl Fn(S::Value)) {
+pub(crate) fn run<S: Strategy>(strategy: S, test: impl Fn(S::Value)) {
     let cases = env::var("ECS_AUTHZ_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(2_000_u32);
     let config =
         Config { cases: cases.div_ceil(QUESTIONS as u32), failure_persistence: None, ..Default::default() };
@@ -296,7 +296,7 @@ fn grant() -> impl Strategy<Value = Grant> {
     (subject, id(&POLICIES), scope).prop_map(|(subject, policy, scope)| Grant { subject, policy, scope })
 }
 
-fn domain() -> impl Strategy<Value = Domain> {
+pub(crate) fn domain() -> impl Strategy<Value = Domain> {
     let grants = prop::collection::vec(grant(), 0..6);
     let members = prop::sample::subsequence(vec!["alice".to_owned(), "bob".to_owned()], 0..=2);
     (prop::array::uniform3(document()), grants, members).prop_map(|(documents, grants, members)| Domain {
@@ -561,12 +561,12 @@ fn question() -> impl Strategy<Value = Question> {
     )
 }
 
-fn questions() -> impl Strategy<Value = Vec<Question>> {
+pub(crate) fn questions() -> impl Strategy<Value = Vec<Question>> {
     prop::collection::vec(question(), QUESTIONS)
 }
 
 /// The domain as a directory.
-fn directory(domain: &Domain) -> PolicyDir {
+pub(crate) fn directory(domain: &Domain) -> PolicyDir {
     let dir = PolicyDir::new();
     for (name, document) in &domain.policies {
         dir.write(&format!("acme/policies/{name}.json"), &document.to_string());

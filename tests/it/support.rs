@@ -10,7 +10,7 @@ use ecs_authz::config::Config;
 use ecs_authz::decision::Verdict;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
 use ecs_authz::pdp::Defaults;
-use ecs_authz::policy::{PolicySet, Scene};
+use ecs_authz::policy::{PolicySet, Scene, Setting};
 use ecs_authz::request::{PrincipalParts, Request, RequestParts};
 use ecs_authz::server::{Exposure, RunningServer, ServerConfig};
 use libtest_mimic::{Failed, Trial};
@@ -117,7 +117,8 @@ pub(crate) fn verdict_on_start(policies: &PolicySet) -> &'static str {
     });
     let request = request.expect("a well-formed request");
     let call = catalog.resolve(request.method(), request.path(), request.body()).expect("an operation");
-    let scene = Scene::new(&catalog, call, &request, None);
+    let scene =
+        Scene::new(Setting { catalog: &catalog, caller: request.caller(), region: None }, call, &request);
     match policies.verdict(call.operation.actions[0], &scene) {
         Verdict::Allowed(_) => "allowed",
         Verdict::Denied(_) => "denied",

@@ -1,0 +1,244 @@
+//! What a principal may do: of each action whether every call is allowed, none is, or what it depends on.
+//!
+//! The table of actions is closed, so the list is complete. Each part of a statement has a range of outcomes over all
+//! calls: one for what is known already, any for what only a call tells. A statement that applies at the worst of all
+//! ranges always applies, and one that does not at the best never does. What is left decides call by call, and is told.
+//! Conditions are told, not solved: two that contradict each other are still something that it depends on.
+
+use super::compile::CompiledStatement;
+use super::outcome::Outcome;
+use super::policy_set::{PolicySet, Stage};
+use super::prospect::Prospect;
+use super::setting::Setting;
+use crate::catalog::ActionId;
+use crate::decision::{Effect, StatementRef};
+use crate::request::ENTERPRISE_PROJECT;
+
+/// The most statements that are told.
+const MAX_PENDING: usize = 64;
+
+/// Whether a principal may do an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Permission {
+    /// Every call is allowed, by a statement such as this one.
+    Allowed(StatementRef),
+    /// No call is allowed; by this statement, if one denies all of them.
+    Denied(Option<StatementRef>),
+    /// These statements decide, call by call; of very many, the first.
+    Depends(Vec<Pending>),
+}
+
+/// A statement that applies to some calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The statement.
+    pub statement: StatementRef,
+    /// What must hold for it to apply.
+    pub parts: Vec<PendingPart>,
+}
+
+/// A part of a statement that holds for some calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingPart {
+    /// `Resource`, or a clause of the condition: `StringEquals['ecs:FlavorId']`. Of statements that are granted in an
+    /// enterprise project, `g:EnterpriseProjectId`.
+    pub element: String,
+    /// What the statement wants.
+    pub wanted: Vec<String>,
+}
+
+/// What can come of the calls.
+#[derive(Debug, Default)]
+struct Outlook {
+    /// A statement that allows some.
+    allowed: Option<StatementRef>,
+    /// A statement that denies some.
+    denied: Option<StatementRef>,
+    /// Whether no statement is about some.
+    is_open: bool,
+}
+
+/// The outcomes that a part of a statement can have.
+struct Range {
+    part: PendingPart,
+    worst: Outcome,
+    best: Outcome,
+}
+
+impl PolicySet {
+    /// Whether every call of an action is allowed, in any circumstances that the setting leaves open.
+    #[must_use]
+    pub fn permission(&self, action: ActionId, setting: Setting<'_>) -> Permission {
+        let prospects = Prospect::of(setting, action);
+        let mut outlook = Outlook::default();
+        for prospect in &prospects {
+            outlook.add(self.outlook(action, prospect, setting.caller.enterprise_project()));
+        }
+        match outlook {
+            Outlook { allowed: Some(statement), denied: None, is_open: false } => {
+                Permission::Allowed(statement)
+            }
+            Outlook { allowed: Some(_), .. } => {
+                Permission::Depends(self.pending(action, &prospects, setting.caller.enterprise_project()))
+            }
+            Outlook { allowed: None, denied, is_open } => Permission::Denied(denied.filter(|_| !is_open)),
+        }
+    }
+
+    /// The second stage is looked at only where the first says nothing. Where it is not told which enterprise project the
+    /// call goes to, it can be any of them, or another.
+    fn outlook(
+        &self,
+        action: ActionId,
+        prospect: &Prospect<'_>,
+        enterprise_project: Option<&str>,
+    ) -> Outlook {
+        let mut outlook = self.project.outlook(action, prospect);
+        if !outlook.is_open {
+            return outlook;
+        }
+        match enterprise_project.map(|id| self.enterprise.get(id)) {
+            Some(None) => {}
+            Some(Some(stage)) => {
+                outlook.is_open = false;
+                outlook.add(stage.outlook(action, prospect));
+            }
+            None => self.enterprise.values().for_each(|stage| outlook.add(stage.outlook(action, prospect))),
+        }
+        outlook
+    }
+
+    /// The statements that some calls depend on.
+    fn pending(
+        &self,
+        action: ActionId,
+        prospects: &[Prospect<'_>],
+        enterprise_project: Option<&str>,
+    ) -> Vec<Pending> {
+        let mut pending = self.project.pending(action, prospects, None);
+        if !self.project.always_allows(action, prospects) {
+            for (id, stage) in &self.enterprise {
+                match enterprise_project {
+                    Some(told) if told != &**id => {}
+                    Some(_) => pending.extend(stage.pending(action, prospects, None)),
+                    None => pending.extend(stage.pending(action, prospects, Some(id))),
+                }
+            }
+        }
+        pending.truncate(MAX_PENDING);
+        pending
+    }
+}
+
+impl Outlook {
+    fn add(&mut self, other: Self) {
+        self.allowed = self.allowed.take().or(other.allowed);
+        self.denied = self.denied.take().or(other.denied);
+        self.is_open |= other.is_open;
+    }
+}
+
+impl Stage {
+    fn outlook(&self, action: ActionId, prospect: &Prospect<'_>) -> Outlook {
+        let mut outlook = Outlook { is_open: true, ..Outlook::default() };
+        for effect in [Effect::Deny, Effect::Allow] {
+            let statements = || self.about(action).filter(|(place, _)| place.effect == effect);
+            let mut applying = statements().filter(|(_, statement)| statement.always(action, prospect));
+            let always = applying.next();
+            let mut possible = statements().filter(|(_, statement)| statement.sometimes(action, prospect));
+            let some = always.as_ref().map(|(place, _)| place.clone());
+            let some = some.or_else(|| possible.next().map(|(place, _)| place));
+            match effect {
+                Effect::Deny => outlook.denied = some,
+                Effect::Allow => outlook.allowed = some,
+            }
+            // Nothing behind it matters.
+            if always.is_some() {
+                outlook.is_open = false;
+                break;
+            }
+        }
+        outlook
+    }
+
+    fn always_allows(&self, action: ActionId, prospects: &[Prospect<'_>]) -> bool {
+        self.about(action).any(|(place, statement)| {
+            place.effect == Effect::Allow && prospects.iter().all(|it| statement.always(action, it))
+        })
+    }
+
+    /// The statements that apply to some calls and not to others. `granted_in` is an enterprise project that the call may
+    /// go to.
+    fn pending(
+        &self,
+        action: ActionId,
+        prospects: &[Prospect<'_>],
+        granted_in: Option<&str>,
+    ) -> Vec<Pending> {
+        let always_allows = self.always_allows(action, prospects);
+        let mut pending = Vec::new();
+        for (place, statement) in self.about(action) {
+            let is_sure = prospects.iter().all(|it| statement.always(action, it)) && granted_in.is_none();
+            let is_possible = prospects.iter().any(|it| statement.sometimes(action, it));
+            let is_needed = place.effect == Effect::Deny || !always_allows || granted_in.is_some();
+            if is_sure || !is_possible || !is_needed {
+                continue;
+            }
+            let granted = granted_in.map(|id| PendingPart {
+                element: ENTERPRISE_PROJECT.to_owned(),
+                wanted: vec![id.to_owned()],
+            });
+            let mut parts: Vec<PendingPart> = granted.into_iter().collect();
+            for range in prospects.iter().flat_map(|it| statement.ranges(action, it)) {
+                if range.worst != Outcome::Met && !parts.contains(&range.part) {
+                    parts.push(range.part);
+                }
+            }
+            pending.push(Pending { statement: place, parts });
+        }
+        pending
+    }
+}
+
+impl CompiledStatement {
+    fn always(&self, action: ActionId, prospect: &Prospect<'_>) -> bool {
+        let ranges = self.ranges(action, prospect);
+        Outcome::all(ranges.iter().map(|range| range.worst)).applies(self.effect)
+    }
+
+    fn sometimes(&self, action: ActionId, prospect: &Prospect<'_>) -> bool {
+        let ranges = self.ranges(action, prospect);
+        Outcome::all(ranges.iter().map(|range| range.best)).applies(self.effect)
+    }
+
+    /// The outcomes that each part can have.
+    fn ranges(&self, action: ActionId, prospect: &Prospect<'_>) -> Vec<Range> {
+        let mut ranges = Vec::new();
+        if let Some(patterns) = &self.resources {
+            let part = PendingPart {
+                element: "Resource".to_owned(),
+                wanted: patterns.iter().map(ToString::to_string).collect(),
+            };
+            let outcome = self.resource_outcome(&prospect.resource(action));
+            // Whatever is not told of the resource is open.
+            ranges.push(Range::new(part, Some(outcome).filter(|outcome| *outcome != Outcome::Unclear)));
+        }
+        for condition in &self.conditions {
+            let part = PendingPart {
+                element: condition.element(),
+                wanted: condition.values.iter().map(ToString::to_string).collect(),
+            };
+            let seen = prospect.see(&condition.key, action);
+            ranges.push(Range::new(part, seen.map(|seen| condition.outcome(&seen))));
+        }
+        ranges
+    }
+}
+
+impl Range {
+    /// The one outcome that is known, or any.
+    fn new(part: PendingPart, known: Option<Outcome>) -> Self {
+        let (worst, best) = known.map_or((Outcome::NotMet, Outcome::Met), |outcome| (outcome, outcome));
+        Self { part, worst, best }
+    }
+}
