@@ -13,6 +13,7 @@
 pub use compile::{CompiledPolicy, CompiledStatement, idle_patterns};
 pub use condition::{Condition, ConditionFault, Key, KeyFault, Kind};
 pub use document::{Actions, Dependency, Document, MAX_BYTES, Statement, Version};
+pub(crate) use error::shorten;
 pub use error::{DocumentError, DocumentFault};
 pub use evaluate::{Evaluation, evaluate};
 pub use explain::{Considered, Explanation, FailedPart};

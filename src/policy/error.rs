@@ -79,7 +79,7 @@ pub enum DocumentFault {
     Condition(#[from] ConditionFault),
 }
 
-/// Text from a document is cut before it stands in a message.
-pub(super) fn shorten(text: &str) -> String {
+/// Text from a file is cut before it stands in a message.
+pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_debug).collect()
 }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::error::shorten;
+
 /// A JSON value. Object members stand in the order of the text; no object has a member twice.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Json {
@@ -90,6 +92,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
         while let Some(name) = members.next_key::<String>()? {
             // Linear: the largest object of a policy within its limits has ten members.
             if object.iter().any(|(other, _)| *other == name) {
+                let name = shorten(&name);
                 return Err(Error::custom(format_args!("expected each member once, found `{name}` twice")));
             }
             object.push((name, members.next_value()?));

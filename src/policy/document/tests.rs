@@ -145,6 +145,12 @@ fn what_has_two_readings_is_no_document() {
         let found = faults(text);
         assert!(found[0].contains("expected each member once"), "{text}: {found:?}");
     }
+    let found = faults(&r#"{"NAME":1,"NAME":2}"#.replace("NAME", &format!("a\\n{}", "x".repeat(100))));
+    let shown = format!("a\\n{}", "x".repeat(62));
+    assert!(
+        found[0].starts_with(&format!("$: expected each member once, found `{shown}` twice")),
+        "{found:?}"
+    );
 }
 
 #[test]

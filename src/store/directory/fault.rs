@@ -1,6 +1,6 @@
 //! Faults of a policy directory, each with its file and place.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 /// Something that keeps a directory from being loaded.
@@ -38,12 +38,17 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
-        match &self.place {
-            None => write!(f, "{file}: {}", self.message),
-            Some(Place::JsonPath(path)) => write!(f, "{file}: {path}: {}", self.message),
-            Some(Place::Line(line)) => write!(f, "{file}:{line}: {}", self.message),
-        }
+        let (file, message) = (self.file.to_string_lossy(), &self.message);
+        let line = match &self.place {
+            None => format!("{file}: {message}"),
+            Some(Place::JsonPath(path)) => format!("{file}: {path}: {message}"),
+            Some(Place::Line(line)) => format!("{file}:{line}: {message}"),
+        };
+        // What stands in a name or a file of theirs must not look like another line of ours.
+        line.chars().try_for_each(|character| match character {
+            control if control.is_control() => write!(f, "{}", control.escape_debug()),
+            other => f.write_char(other),
+        })
     }
 }
 

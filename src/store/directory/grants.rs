@@ -19,7 +19,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::fault::{Fault, Place};
-use crate::policy::Scope;
+use crate::policy::{Scope, shorten};
 
 /// The most bytes of an id (IAM.1022).
 const MAX_ID_BYTES: usize = 128;
@@ -101,7 +101,7 @@ pub(super) fn parse(
         }
         if !is_policy(policy.get_ref()) {
             let expected = "expected the name of a file in `policies/` or of a system policy";
-            faults.add(policy.span(), &format!("{expected}, found `{}`", policy.get_ref()));
+            faults.add(policy.span(), &format!("{expected}, found `{}`", shorten(policy.get_ref())));
         }
     }
     if faults.faults.is_empty() { Ok(file) } else { Err(faults.faults) }
@@ -120,7 +120,8 @@ impl Faults<'_> {
         for GroupEntry { id, members } in groups {
             self.id(id.span(), id.get_ref());
             if !seen.insert(id.get_ref()) {
-                self.add(id.span(), &format!("expected each group once, found `{}` twice", id.get_ref()));
+                let shown = shorten(id.get_ref());
+                self.add(id.span(), &format!("expected each group once, found `{shown}` twice"));
             }
             for member in members {
                 self.id(member.span(), member.get_ref());
