@@ -13,6 +13,8 @@ use crate::decision::Effect;
 
 /// The most characters in a document (IAM.1021), white space between tokens not counted.
 const MAX_CHARACTERS: usize = 6_144;
+/// The most characters in a name of a role that a role depends on.
+const MAX_NAME_CHARACTERS: usize = 64;
 /// The most bytes in a document's text: the provider's limit for a request body (IAM.1101).
 pub const MAX_BYTES: usize = 32 * 1_024;
 
@@ -297,9 +299,16 @@ impl Reader {
     fn dependency(&mut self, path: &str, json: &Json) -> Option<Dependency> {
         let members = self.object(path, json)?;
         self.known_members(path, members, "catalog, display_name");
-        let catalog = self.required_string(path, members, "catalog");
-        let display_name = self.required_string(path, members, "display_name");
-        Some(Dependency { catalog: catalog?.to_owned(), display_name: display_name?.to_owned() })
+        let catalog = self.name(path, members, "catalog");
+        let display_name = self.name(path, members, "display_name");
+        Some(Dependency { catalog: catalog?, display_name: display_name? })
+    }
+
+    /// A name of a dependency.
+    fn name(&mut self, path: &str, members: &Members, member: &'static str) -> Option<String> {
+        let text = self.required_string(path, members, member)?;
+        let (path, count) = (format!("{path}.{member}"), text.chars().count());
+        self.limit(&path, "characters", 1, MAX_NAME_CHARACTERS, count).then(|| text.to_owned())
     }
 
     fn known_members(&mut self, path: &str, members: &Members, expected: &'static str) {

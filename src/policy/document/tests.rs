@@ -118,6 +118,14 @@ fn the_published_limits_hold() {
         r#"{{"Version":"1.0","Statement":[{{"Effect":"Allow","Action":["*"]}}],"Depends":[{depends}]}}"#
     );
     assert_eq!(faults(&role), ["$.Depends: expected 0 to 20 dependencies, found 21"]);
+    let role = role.replace(&depends, &format!(r#"{{"catalog":{},"display_name":""}}"#, long(65)));
+    assert_eq!(
+        faults(&role),
+        [
+            "$.Depends[0].catalog: expected 1 to 64 characters, found 65",
+            "$.Depends[0].display_name: expected 1 to 64 characters, found 0"
+        ]
+    );
 }
 
 #[test]
