@@ -82,6 +82,9 @@ impl Document {
         let mut reader = Reader::default();
         reader.limit("$", "bytes", 0, MAX_BYTES, text.len());
         reader.limit("$", "characters", 0, MAX_CHARACTERS, significant_characters(text));
+        if text.starts_with('\u{feff}') {
+            reader.fault("$", DocumentFault::ByteOrderMark);
+        }
         if !reader.errors.is_empty() {
             return Err(reader.errors);
         }
@@ -236,7 +239,7 @@ impl Reader {
         max: usize,
         read: impl Fn(&str) -> Result<ResourcePattern, ResourceFault>,
     ) -> Vec<ResourcePattern> {
-        let texts = self.strings(path, json).unwrap_or_default();
+        let Some(texts) = self.strings(path, json) else { return Vec::new() };
         self.limit(path, "resources", 1, max, texts.len());
         let mut patterns = Vec::with_capacity(texts.len());
         for (index, text) in texts.into_iter().enumerate() {

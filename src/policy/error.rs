@@ -22,6 +22,9 @@ pub enum DocumentFault {
     /// Not JSON, or a member stands twice.
     #[error("{0}")]
     Json(String),
+    /// A character that nobody sees, in front of the document.
+    #[error("expected an object, found a byte order mark")]
+    ByteOrderMark,
     /// A value of another type.
     #[error("expected {expected}, found {found}")]
     Type {

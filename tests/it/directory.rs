@@ -322,7 +322,7 @@ fn what_is_not_expected_in_the_directory_is_a_fault() {
         "acme/grant.toml: expected only `grants.toml` and the folder `policies` in a domain's folder"
             .to_owned(),
         "acme/policies/deep: expected a policy document `<name>.json`".to_owned(),
-        "acme/policies/large.json: expected at most 32768 bytes".to_owned(),
+        "acme/policies/large.json: expected at most 32768 bytes, found more".to_owned(),
         "acme/policies/p.yaml: expected a policy document `<name>.json`".to_owned(),
         format!(
             "acme/policies/{}.json: expected a policy name of 1 to 64 characters, none of them a control character, without blanks at its ends",

@@ -163,7 +163,8 @@ fn what_has_two_readings_is_no_document() {
 
 #[test]
 fn what_is_not_json_is_told_with_its_place() {
-    for text in ["", "{", "{}}", "{\"Version\": NaN}", "\u{feff}{}", "// x\n{}"] {
+    assert_eq!(faults("\u{feff}{}"), ["$: expected an object, found a byte order mark"]);
+    for text in ["", "{", "{}}", "{\"Version\": NaN}", "// x\n{}"] {
         let found = faults(text);
         assert!(found[0].starts_with("$: ") && found[0].contains(" at line "), "{text}: {found:?}");
     }
@@ -192,6 +193,10 @@ fn a_faulty_resource_or_condition_is_told_with_its_place() {
             statement(r#""Action":["*"],"Resource":["*","ecs:x"]"#),
             "$.Statement[0].Resource[1]: expected `*` or a resource `service:region:account:type:path`, found `ecs:x`"
                 .to_owned(),
+        ),
+        (
+            statement(r#""Action":["*"],"Resource":"*""#),
+            "$.Statement[0].Resource: expected an array, found a string".to_owned(),
         ),
         (
             condition(r#"{"StringEqual":{"g:UserName":["a"]}}"#),

@@ -207,7 +207,8 @@ pub(super) fn read_text(root: &Path, path: &Path, role: &Role) -> Result<String,
     let bytes = read_bytes(&root.join(path), max_bytes)
         .map_err(|error| Unread::Io(Fault::of(path, format!("can't be read: {error}"))))?;
     if bytes.len() > max_bytes {
-        return Err(Unread::Content(Fault::of(path, format!("expected at most {max_bytes} bytes"))));
+        let expected = format!("expected at most {max_bytes} bytes, found more");
+        return Err(Unread::Content(Fault::of(path, expected)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
