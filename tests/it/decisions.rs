@@ -66,7 +66,6 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -82,7 +81,7 @@ use crate::evaluators;
 use crate::reference::{
     self, Body, Domain, ENTERPRISE_PROJECT, Grant, Group, Outcome, Principal, Question, Time,
 };
-use crate::support::{self, Client, PolicyDir, block_on, trial};
+use crate::support::{self, Client, PolicyDir, block_on, from_hex, toml_files, trial};
 
 mod limit;
 
@@ -188,7 +187,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         policies: OnceLock::new(),
     };
     let mut asks = Vec::new();
-    for (stem, text) in case_files() {
+    for (stem, text) in toml_files("decisions") {
         match parse(&stem, &text) {
             Ok(Parsed { domain, files, cases }) => {
                 world.domains.insert(stem.clone(), domain);
@@ -216,16 +215,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
     }
     trials
-}
-
-/// Stem and text of each file.
-fn case_files() -> BTreeMap<String, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/decisions");
-    let entries = fs::read_dir(folder).expect("the folder of cases");
-    let paths = entries.map(|entry| entry.expect("a file").path());
-    let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    let stem = |path: &Path| path.file_stem().expect("a stem").to_string_lossy().into_owned();
-    files.map(|path| (stem(&path), fs::read_to_string(&path).expect("text"))).collect()
 }
 
 /// A file, read.
@@ -319,14 +308,6 @@ fn body(case: &Case) -> Result<Body, String> {
         (None, Some(digits), false) => Ok(Body::Content { bytes: from_hex(digits)?, truncated }),
         _ => Err("expected one of `content`, `content_hex` and a summary".to_owned()),
     }
-}
-
-/// Bytes from hexadecimal digits; white space between them is for people.
-fn from_hex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: String = text.split_whitespace().collect();
-    let pair = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let bytes = (0..digits.len()).step_by(2).map(pair);
-    bytes.collect::<Option<_>>().ok_or_else(|| "expected pairs of hexadecimal digits".to_owned())
 }
 
 /// Fails with every difference between what was observed and what the case expects.

@@ -1,7 +1,8 @@
 //! All integration tests in one binary.
 //!
 //! The harness is libtest-mimic, because most tests are data: each named case of `decisions/*.toml` is one reported
-//! result, three times over. `cargo test --test it status_management` runs those whose names contain the text.
+//! result, three times over, and each of `bad_input/*.toml` is one. `cargo test --test it status_management` runs those
+//! whose names contain the text.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod bad_input;
 mod cache;
 mod cli;
 mod decisions;
@@ -43,6 +45,7 @@ mod unanswered;
 
 fn main() -> ExitCode {
     let trials: Vec<Trial> = [
+        bad_input::trials(),
         cache::trials(),
         cli::trials(),
         decisions::trials(),

@@ -1,5 +1,6 @@
 //! What the tests share: policy directories, servers on port 0, clients, and how a test is named.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,24 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.get_or_init(|| Runtime::new().expect("a runtime")).block_on(future)
 }
 
+/// The data files of a test, in a folder beside it: stem and text of each.
+pub(crate) fn toml_files(folder: &str) -> BTreeMap<String, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(folder);
+    let entries = fs::read_dir(folder).expect("the folder of cases");
+    let paths = entries.map(|entry| entry.expect("a file").path());
+    let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let stem = |path: &Path| path.file_stem().expect("a stem").to_string_lossy().into_owned();
+    files.map(|path| (stem(&path), fs::read_to_string(&path).expect("text"))).collect()
+}
+
+/// Bytes from hexadecimal digits; white space between them is for people.
+pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+    let digits: String = text.split_whitespace().collect();
+    let pair = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let bytes = (0..digits.len()).step_by(2).map(pair);
+    bytes.collect::<Option<_>>().ok_or_else(|| "expected pairs of hexadecimal digits".to_owned())
+}
+
 /// A directory of policies that is removed when the test ends.
 pub(crate) struct PolicyDir {
     folder: TempDir,
@@ -69,10 +88,14 @@ impl PolicyDir {
 
     /// Writes a file as careful writers do: beside its place, then renamed.
     pub(crate) fn write(&self, path: &str, text: &str) {
+        self.write_bytes(path, text.as_bytes());
+    }
+
+    pub(crate) fn write_bytes(&self, path: &str, bytes: &[u8]) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
         let beside = path.with_extension("new~");
-        fs::write(&beside, text).expect("a file");
+        fs::write(&beside, bytes).expect("a file");
         fs::rename(&beside, &path).expect("the file at its place");
     }
 
