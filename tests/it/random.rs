@@ -41,12 +41,12 @@ pub(crate) fn run<S: Strategy>(strategy: S, test: impl Fn(S::Value)) {
     }
 }
 
-fn operations() -> Vec<Value> {
+pub(crate) fn operations() -> Vec<Value> {
     serde_json::from_str(include_str!("published/operations.json")).expect("published JSON")
 }
 
 /// Names that policies are likely to have: those of the table, parts of them, and others.
-fn pattern() -> impl Strategy<Value = String> {
+pub(crate) fn pattern() -> impl Strategy<Value = String> {
     let mut names: Vec<String> = operations()
         .iter()
         .flat_map(|row| row["actions"].as_array().into_iter().chain(row["dependencies"].as_array()).flatten())
@@ -81,7 +81,7 @@ fn part(known: &[&'static str]) -> impl Strategy<Value = &'static str> + use<> {
     prop_oneof![1 => Just("*"), 1 => prop::sample::select(known.to_vec())]
 }
 
-fn resource() -> impl Strategy<Value = Value> {
+pub(crate) fn resource() -> impl Strategy<Value = Value> {
     let service = part(&["ecs", "ecs", "evs", "vpc", "e*", "*cs"]);
     let region = part(&["eu-de", "eu-de", "eu-*", "ap-sg"]);
     let account = part(&["acme", "acme", "a*", "other"]);
