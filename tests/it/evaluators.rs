@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ecs_authz::catalog::{self, Catalog};
-use ecs_authz::decision::{DenyReason, DependencyMode, Effect, Verdict};
+use ecs_authz::catalog::{self, ActionId, Catalog};
+use ecs_authz::decision::{DenyReason, DependencyMode, Effect, StatementRef, Verdict};
 use ecs_authz::grpc::{pb, render};
 use ecs_authz::pdp::{Defaults, Pdp, Response};
 use ecs_authz::request::{Context, PrincipalParts, Request, RequestParts};
@@ -63,6 +63,43 @@ pub(crate) fn by_pdp(pdp: &Pdp, question: &Question) -> Outcome {
         }
     }
     outcome
+}
+
+/// What policies say of an action.
+#[derive(Debug)]
+pub(crate) struct Ruling {
+    /// `allow`, or the reason why not.
+    pub(crate) word: String,
+    /// The statement that says it, as `policy[index]`.
+    pub(crate) statement: Option<String>,
+}
+
+/// What policies say of a call, by action.
+#[derive(Debug)]
+pub(crate) struct Rulings {
+    pub(crate) required: BTreeMap<String, Ruling>,
+    pub(crate) dependencies: BTreeMap<String, Ruling>,
+}
+
+/// What a decision point in this process says of each action of a call. The call must be one that policies are asked
+/// for.
+pub(crate) fn rulings_by_pdp(pdp: &Pdp, question: &Question) -> Rulings {
+    let request = Request::new(request_parts(question)).expect("a well-formed request");
+    let response = block_on(pdp.decide(&request)).expect("a decision");
+    let Response::Evaluated { evaluation, .. } = &response else { panic!("not evaluated: {question:?}") };
+    let ruling = |action: &ActionId| {
+        let verdict = evaluation.verdict(*action);
+        let place = |statement: &StatementRef| format!("{}[{}]", statement.policy, statement.index);
+        let ruling = Ruling {
+            word: reason_name(verdict.denied()).unwrap_or("allow".to_owned()),
+            statement: verdict.statement().map(place),
+        };
+        (pdp.catalog().action_name(*action).to_owned(), ruling)
+    };
+    Rulings {
+        required: evaluation.call().operation.actions.iter().map(ruling).collect(),
+        dependencies: evaluation.dependencies.iter().map(ruling).collect(),
+    }
 }
 
 /// What a refused request comes to.

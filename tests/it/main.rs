@@ -17,6 +17,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod bad_input;
 mod cache;
+mod cedar;
 mod cli;
 mod decisions;
 mod directory;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         bad_input::trials(),
         cache::trials(),
+        cedar::trials(),
         cli::trials(),
         decisions::trials(),
         directory::trials(),
