@@ -17,6 +17,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod bad_input;
 mod cache;
+mod cached;
 mod cedar;
 mod cli;
 mod decisions;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         bad_input::trials(),
         cache::trials(),
+        cached::trials(),
         cedar::trials(),
         cli::trials(),
         decisions::trials(),
