@@ -20,6 +20,7 @@
 //! | condition | what must be so for a statement to apply: operator, key, values; [`policy::Condition`] |
 //! | grant | a policy attached to a user, group or agency, in a scope; [`policy::Grant`] |
 //! | verdict | what a principal's policies say of one action; [`decision::Verdict`] |
+//! | permission | what a principal may do: an action allowed, denied, or depending on the call; [`policy::Permission`] |
 //! | decision | allow, or deny with a reason; [`decision::Decision`] |
 //! | revision | the state of a domain's policies, a number that grows; [`store::Revision`] |
 //!
