@@ -58,6 +58,13 @@ struct Outlook {
     is_open: bool,
 }
 
+/// How often statements apply: in all calls, in some, or in none.
+enum Applying {
+    Always(StatementRef),
+    Sometimes(StatementRef),
+    Never,
+}
+
 /// The outcomes that a part of a statement can have.
 struct Range {
     part: PendingPart,
@@ -140,25 +147,33 @@ impl Outlook {
 
 impl Stage {
     fn outlook(&self, action: ActionId, prospect: &Prospect<'_>) -> Outlook {
-        let mut outlook = Outlook { is_open: true, ..Outlook::default() };
-        for effect in [Effect::Deny, Effect::Allow] {
-            let statements = || self.about(action).filter(|(place, _)| place.effect == effect);
-            let mut applying = statements().filter(|(_, statement)| statement.always(action, prospect));
-            let always = applying.next();
-            let mut possible = statements().filter(|(_, statement)| statement.sometimes(action, prospect));
-            let some = always.as_ref().map(|(place, _)| place.clone());
-            let some = some.or_else(|| possible.next().map(|(place, _)| place));
-            match effect {
-                Effect::Deny => outlook.denied = some,
-                Effect::Allow => outlook.allowed = some,
+        let denied = match self.applying(Effect::Deny, action, prospect) {
+            Applying::Always(statement) => {
+                return Outlook { denied: Some(statement), ..Outlook::default() };
             }
-            // Nothing behind it matters.
-            if always.is_some() {
-                outlook.is_open = false;
-                break;
+            Applying::Sometimes(statement) => Some(statement),
+            Applying::Never => None,
+        };
+        let (allowed, is_open) = match self.applying(Effect::Allow, action, prospect) {
+            Applying::Always(statement) => (Some(statement), false),
+            Applying::Sometimes(statement) => (Some(statement), true),
+            Applying::Never => (None, true),
+        };
+        Outlook { allowed, denied, is_open }
+    }
+
+    /// Of the statements of an effect, the one that applies most often.
+    fn applying(&self, effect: Effect, action: ActionId, prospect: &Prospect<'_>) -> Applying {
+        let mut found = Applying::Never;
+        for (place, statement) in self.about(action).filter(|(place, _)| place.effect == effect) {
+            if statement.always(action, prospect) {
+                return Applying::Always(place);
+            }
+            if matches!(found, Applying::Never) && statement.sometimes(action, prospect) {
+                found = Applying::Sometimes(place);
             }
         }
-        outlook
+        found
     }
 
     fn always_allows(&self, action: ActionId, prospects: &[Prospect<'_>]) -> bool {
