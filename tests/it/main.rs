@@ -29,6 +29,7 @@ mod evaluators;
 mod explain;
 mod ext_authz;
 mod faults;
+mod fuzzed;
 mod grpc;
 mod hostile;
 mod http2;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         ext_authz::trials(),
         explain::trials(),
         faults::trials(),
+        fuzzed::trials(),
         grpc::trials(),
         hostile::trials(),
         identity::trials(),
