@@ -1,7 +1,10 @@
 //! Faults of a policy directory, each with its file and place.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::path::PathBuf;
+
+/// The most characters that are shown of a message: it may hold a name that is as long as its file.
+const MAX_CHARACTERS: usize = 1_000;
 
 /// Something that keeps a directory from being loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,18 +41,25 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (file, message) = (self.file.to_string_lossy(), &self.message);
-        let line = match &self.place {
-            None => format!("{file}: {message}"),
-            Some(Place::JsonPath(path)) => format!("{file}: {path}: {message}"),
-            Some(Place::Line(line)) => format!("{file}:{line}: {message}"),
-        };
-        // What stands in a name or a file of theirs must not look like another line of ours.
-        line.chars().try_for_each(|character| match character {
-            control if control.is_control() => write!(f, "{}", control.escape_debug()),
-            other => f.write_char(other),
-        })
+        let file: String = visible(&self.file.to_string_lossy()).collect();
+        let message: String = visible(&self.message).take(MAX_CHARACTERS).collect();
+        match &self.place {
+            None => write!(f, "{file}: {message}"),
+            Some(Place::JsonPath(path)) => {
+                write!(f, "{file}: {}: {message}", visible(path).collect::<String>())
+            }
+            Some(Place::Line(line)) => write!(f, "{file}:{line}: {message}"),
+        }
     }
+}
+
+/// Text of files and their names as people may see it: a fault is one line, of which no terminal obeys any part.
+fn visible(text: &str) -> impl Iterator<Item = char> {
+    text.chars().flat_map(|character| {
+        let escaped = character.is_control().then(|| character.escape_default());
+        let plain = escaped.is_none().then_some(character);
+        escaped.into_iter().flatten().chain(plain)
+    })
 }
 
 /// All faults of a directory, in the order of its files.
