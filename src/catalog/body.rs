@@ -118,7 +118,7 @@ impl BodySummary {
             return Presence::Unknown;
         }
         let (top, is_top) = path.split_once('.').map_or((path, true), |(top, _)| (top, false));
-        let has_top = self.top_level_keys.iter().any(|key| key == top);
+        let has_top = self.top_level_keys.iter().any(|key| key.eq_ignore_ascii_case(top));
         if self.names(path) || (is_top && has_top) {
             return Presence::Present;
         }
@@ -127,11 +127,12 @@ impl BodySummary {
         if names_sibling || leads_nowhere { Presence::Absent } else { Presence::Unknown }
     }
 
-    /// Whether an attribute is the member at `path` or something in it.
+    /// Whether an attribute is the member at `path` or something in it, in whatever letter case.
     fn names(&self, path: &str) -> bool {
-        self.attributes
-            .keys()
-            .any(|key| key.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        self.attributes.keys().any(|key| {
+            let (start, rest) = key.split_at_checked(path.len()).unwrap_or_default();
+            start.eq_ignore_ascii_case(path) && !path.is_empty() && (rest.is_empty() || rest.starts_with('.'))
+        })
     }
 }
 

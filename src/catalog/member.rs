@@ -88,9 +88,10 @@ impl BodySummary {
         let has_top = self.top_level_keys.iter().any(|key| key == top)
             || self.attributes.keys().any(|key| key == top || is_in(key, top));
         let leads_nowhere = !self.top_level_keys.is_empty() && !has_top;
-        // What is in the member is not the member.
-        let is_object = self.attributes.keys().any(|key| is_in(key, path));
-        if !is_object && (names_sibling || leads_nowhere) { Seen::Absent } else { Seen::Unknown }
+        // What is in the member is not the member, and some readers fold letter case.
+        let is_doubtful =
+            self.attributes.keys().any(|key| is_in(key, path) || key.eq_ignore_ascii_case(path));
+        if !is_doubtful && (names_sibling || leads_nowhere) { Seen::Absent } else { Seen::Unknown }
     }
 }
 
@@ -221,6 +222,7 @@ mod tests {
         assert_eq!(summary(&["a"], &[]).member("a.b"), Seen::Unknown);
         assert_eq!(summary(&[], &[]).member("a.b"), Seen::Unknown);
         assert_eq!(summary(&["a"], &[("a.b.c", "x")]).member("a.b"), Seen::Unknown);
+        assert_eq!(summary(&["a"], &[("a.B", "x")]).member("a.b"), Seen::Unknown);
         assert_eq!(Body::Absent.member("a.b"), Seen::Unknown);
     }
 }

@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::error::shorten;
 use super::outcome::Outcome;
 use super::pattern::glob;
 
@@ -88,13 +89,13 @@ impl ResourcePattern {
             return Ok(Self::Any);
         }
         let parts: Vec<Box<str>> = text.splitn(PARTS, ':').map(Into::into).collect();
-        let parts: [Box<str>; PARTS] = parts.try_into().map_err(|_| ResourceFault::Parts(text.to_owned()))?;
+        let parts: [Box<str>; PARTS] = parts.try_into().map_err(|_| ResourceFault::Parts(shorten(text)))?;
         let [service, ..] = &parts;
         if parts.iter().any(|part| part.is_empty()) {
-            return Err(ResourceFault::Parts(text.to_owned()));
+            return Err(ResourceFault::Parts(shorten(text)));
         }
         if service.contains(|c: char| c.is_ascii_uppercase()) {
-            return Err(ResourceFault::ServiceCase(service.to_string()));
+            return Err(ResourceFault::ServiceCase(shorten(service)));
         }
         Ok(Self::Parts(parts))
     }
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn a_malformed_pattern_says_what_was_expected() {
         for text in ["", "ecs", "ecs:*:*:instance", "ecs::*:instance:7", "ecs:*:*:instance:"] {
-            assert_eq!(ResourcePattern::parse(text), Err(ResourceFault::Parts(text.to_owned())), "{text}");
+            assert_eq!(ResourcePattern::parse(text), Err(ResourceFault::Parts(shorten(text))), "{text}");
         }
         assert_eq!(ResourcePattern::parse("ecs:*:*:i:?"), Err(ResourceFault::Character('?')));
         assert_eq!(ResourcePattern::parse("ECS:*:*:i:7"), Err(ResourceFault::ServiceCase("ECS".to_owned())));

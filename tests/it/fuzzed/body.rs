@@ -156,13 +156,20 @@ fn what_is_read_is_what_another_reads(body: &Body, members: &[(String, Tree)]) {
     }
 }
 
-/// Whether some reading of an object has the member, through objects alone.
+/// Whether some reading of an object has the member, through objects and the items of arrays. Some readers fold letter
+/// case.
 fn has(members: &[(String, Tree)], names: &[&str]) -> bool {
     let Some((name, rest)) = names.split_first() else { return true };
-    members.iter().filter(|(other, _)| other == name).any(|(_, tree)| match tree {
-        Tree::Object(members) => has(members, rest),
-        Tree::Scalar(_) | Tree::Array(_) => rest.is_empty(),
-    })
+    let alike = members.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    alike.into_iter().any(|(_, tree)| rest.is_empty() || leads_to(tree, rest))
+}
+
+fn leads_to(tree: &Tree, names: &[&str]) -> bool {
+    match tree {
+        Tree::Object(members) => has(members, names),
+        Tree::Array(items) => items.iter().any(|item| leads_to(item, names)),
+        Tree::Scalar(_) => false,
+    }
 }
 
 /// What the names lead to, through objects and the items of arrays.

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use ecs_authz::catalog::{Body, Catalog};
 use ecs_authz::decision::{Decision, DenyReason, DependencyMode, Effect};
 use ecs_authz::policy::{
-    Actions, CompiledPolicy, Document, Grant, MAX_BYTES, PolicySet, ResourcePattern, Scene, Scope, Statement,
-    Version, evaluate, idle_patterns,
+    Actions, CompiledPolicy, Document, Grant, MAX_BYTES, PolicySet, ResourcePattern, Scene, Scope, Setting,
+    Statement, Version, evaluate, idle_patterns,
 };
 use ecs_authz::request::{Context, PrincipalParts, Request, RequestParts};
 use serde_json::{Value, json};
@@ -154,7 +154,11 @@ fn policies(document: &Document) -> Arc<PolicySet> {
 
 fn decide(policies: &Arc<PolicySet>, request: &Request) -> Decision {
     let call = CATALOG.resolve(request.method(), request.path(), request.body()).expect("an operation");
-    let scene = Scene::new(&CATALOG, call, request, Some("eu-de"));
+    let scene = Scene::new(
+        Setting { catalog: &CATALOG, caller: request.caller(), region: Some("eu-de") },
+        call,
+        request,
+    );
     evaluate(scene, policies.clone(), DependencyMode::Report).decision
 }
 

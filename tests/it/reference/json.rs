@@ -31,7 +31,14 @@ pub(super) fn member(body: &Body, path: &str) -> Seen {
                 .any(|attribute| attribute.len() > names.len() && attribute.starts_with(&names));
             let is_led_to = attributes.iter().any(|attribute| attribute[0] == names[0]);
             let leads_elsewhere = !keys.is_empty() && !keys.iter().any(|key| key == names[0]) && !is_led_to;
-            if !names_inside && (names_beside || leads_elsewhere) { Seen::Absent } else { Seen::Unknown }
+            // Some readers fold letter case.
+            let names_alike =
+                attributes.iter().any(|attribute| attribute.join(".").eq_ignore_ascii_case(path));
+            if !names_inside && !names_alike && (names_beside || leads_elsewhere) {
+                Seen::Absent
+            } else {
+                Seen::Unknown
+            }
         }
         Body::Content { bytes, .. } => {
             // It must be one JSON object, by the rules for all bodies.
@@ -53,7 +60,9 @@ pub(super) fn member(body: &Body, path: &str) -> Seen {
 pub(super) fn may_have(body: &Body, path: &str) -> bool {
     match body {
         Body::Summary { attributes, truncated: false, .. } => {
-            attributes.keys().any(|name| name == path || name.starts_with(&format!("{path}.")))
+            let path = path.to_lowercase();
+            let names = attributes.keys().map(|name| name.to_lowercase());
+            names.into_iter().any(|name| name == path || name.starts_with(&format!("{path}.")))
         }
         _ => body::may_have(body, path),
     }
