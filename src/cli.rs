@@ -12,13 +12,16 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::ConfigError;
 use crate::decision::DependencyMode;
-use crate::server::StartError;
+use crate::server::{StartError, causes};
+use crate::store::postgres;
 
 mod actions;
 mod check;
+mod database;
 mod envoy_config;
 mod envoy_lint;
 mod explanation;
+mod migrate;
 mod serve;
 mod validate;
 
@@ -43,6 +46,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Decide one call offline; exits with 0 for allow, 2 for deny, 1 for an error
     Check(check::CheckArgs),
+    /// Bring the schema of a PostgreSQL database to the version that this program needs
+    Migrate(migrate::MigrateArgs),
     /// Report every fault of a policy directory; exits with 0 if there is none
     Validate(validate::ValidateArgs),
     /// List the operations of the action table
@@ -86,6 +91,8 @@ enum CommandError {
     Start(#[from] StartError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error("{}", causes(.0))]
+    Migrate(postgres::OpenError),
     #[error("{0}")]
     Usage(String),
     #[error("no decision: {0}")]
@@ -111,6 +118,7 @@ pub fn run() -> ExitCode {
     let outcome = match args.command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(args, &mut out),
+        Command::Migrate(args) => migrate::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
         Command::Actions(args) => actions::run(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::run(args, &mut out),

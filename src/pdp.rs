@@ -43,6 +43,8 @@ pub enum Response<'r> {
         evaluation: Evaluation<'r>,
         /// The revision that the policies were read at.
         revision: Revision,
+        /// Whether they may be outdated because the store's changes can't be followed.
+        is_stale: bool,
     },
 }
 
@@ -85,6 +87,8 @@ pub struct Permissions<'r> {
     policies: Arc<PolicySet>,
     /// The revision that the policies were read at.
     pub revision: Revision,
+    /// Whether they may be outdated because the store's changes can't be followed.
+    pub is_stale: bool,
 }
 
 impl Permissions<'_> {
@@ -126,8 +130,8 @@ impl Pdp {
         let loaded = self.load(request.identity(), request.min_revision()).await?;
         let mode = self.defaults.dependency_mode.or(request.dependency_mode());
         let scene = Scene::new(self.setting(request.caller()), call, request);
-        let evaluation = evaluate(scene, loaded.policies, mode);
-        Ok(Response::Evaluated { evaluation, revision: loaded.revision })
+        let LoadedPolicies { policies, revision, is_stale } = loaded;
+        Ok(Response::Evaluated { evaluation: evaluate(scene, policies, mode), revision, is_stale })
     }
 
     /// What a caller may do. Waits for the revision that is asked for: who asks sets the deadline.
@@ -141,8 +145,8 @@ impl Pdp {
         min_revision: Option<u64>,
     ) -> Result<Permissions<'r>, DecideError> {
         let loaded = self.load(caller.identity(), min_revision).await?;
-        let LoadedPolicies { policies, revision } = loaded;
-        Ok(Permissions { setting: self.setting(caller), policies, revision })
+        let LoadedPolicies { policies, revision, is_stale } = loaded;
+        Ok(Permissions { setting: self.setting(caller), policies, revision, is_stale })
     }
 
     async fn load(

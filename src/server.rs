@@ -25,7 +25,12 @@ use crate::grpc::ext_authz::{ExtAuthz, ExtAuthzConfig};
 use crate::health;
 use crate::pdp::{Defaults, Pdp};
 use crate::store::cache::PolicyCache;
-use crate::store::directory::{DirectoryStore, FileWatch, OpenError};
+use crate::store::directory::OpenError;
+use crate::store::{PolicyStore, postgres};
+
+pub use policies::{OpenStore, PolicySource};
+
+mod policies;
 
 /// The names under which `grpc.health.v1` reports: the server as a whole, and each service.
 const SERVICES: [&str; 3] = ["", "ecs.authz.v1.AuthorizationService", "envoy.service.auth.v3.Authorization"];
@@ -46,8 +51,8 @@ const MAX_LOCAL_RESETS: usize = 1_024;
 /// What a server is made of.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// The directory of policies.
-    pub policies: PathBuf,
+    /// Where the policies are.
+    pub policies: PolicySource,
     /// Additional table files.
     pub tables: Vec<PathBuf>,
     /// Where gRPC is served.
@@ -91,6 +96,9 @@ pub enum StartError {
     /// The policies have faults.
     #[error(transparent)]
     Policies(#[from] OpenError),
+    /// The database can't be used.
+    #[error("{}", causes(.0))]
+    Database(#[from] postgres::OpenError),
     /// The directory can't be watched.
     #[error("the policy directory can't be watched for changes")]
     Watch(#[from] notify::Error),
@@ -114,6 +122,15 @@ pub enum StartError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// An error and its causes on one line: what keeps a server from starting is read where it was started.
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut shown: Vec<String> = causes.map(ToString::to_string).collect();
+    shown.dedup();
+    shown.join(": ")
+}
+
 /// A server that answers.
 #[derive(Debug)]
 pub struct RunningServer {
@@ -122,13 +139,11 @@ pub struct RunningServer {
     /// Where HTTP is served: the port that was bound.
     pub http_addr: SocketAddr,
     /// What is served.
-    pub store: Arc<DirectoryStore>,
+    pub store: OpenStore,
     health: HealthReporter,
     stop: watch::Sender<bool>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<io::Result<()>>,
-    /// Its end ends the watch.
-    _files: FileWatch,
 }
 
 /// How a server stopped.
@@ -155,11 +170,11 @@ pub fn load_catalog(tables: &[PathBuf]) -> Result<Catalog, StartError> {
     Ok(Catalog::with_tables(&sources)?)
 }
 
-/// A decision point over a directory of policies.
+/// A decision point over a store of policies.
 #[must_use]
 pub fn compose_pdp(
     catalog: Arc<Catalog>,
-    store: Arc<DirectoryStore>,
+    store: Arc<dyn PolicyStore>,
     defaults: Defaults,
     cache_bytes: u64,
 ) -> Pdp {
@@ -177,9 +192,8 @@ impl RunningServer {
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         refuse_exposure(&config)?;
         let catalog = Arc::new(load_catalog(&config.tables)?);
-        let store = Arc::new(DirectoryStore::open(&config.policies, catalog.clone())?);
-        let files = store.watch()?;
-        let pdp = Arc::new(compose_pdp(catalog, store.clone(), config.defaults, config.cache_bytes));
+        let store = config.policies.open(catalog.clone()).await?;
+        let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults, config.cache_bytes));
 
         let (grpc_listener, grpc_addr) = bind(config.grpc_addr).await?;
         let (http_listener, http_addr) = bind(config.http_addr).await?;
@@ -191,9 +205,9 @@ impl RunningServer {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
         let grpc = serve_grpc(grpc_listener, pdp, ext_authz, &health, stopped(&stop))?;
-        let http = axum::serve(http_listener, health::routes(store.clone()));
+        let http = axum::serve(http_listener, health::routes(store.store()));
         let http = tokio::spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
-        Ok(Self { grpc_addr, http_addr, store, health, stop, grpc, http, _files: files })
+        Ok(Self { grpc_addr, http_addr, store, health, stop, grpc, http })
     }
 
     /// Waits for a listener to end by itself, which is a fault.

@@ -16,6 +16,7 @@ use crate::request::Identity;
 
 pub mod cache;
 pub mod directory;
+pub mod postgres;
 
 /// The revision of a domain's policies. It grows with every change; zero is a domain that the store never had.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +45,11 @@ pub trait PolicyStore: fmt::Debug + Send + Sync {
     /// The newest revision of a domain that is known here. Called for every request: no I/O.
     fn revision(&self, domain_id: &str) -> Revision;
 
+    /// How far what is known here can be trusted. Called for every request: no I/O, no clock.
+    fn freshness(&self) -> Freshness {
+        Freshness::Current
+    }
+
     /// Loads what concerns one principal, at [`Self::revision`] or later. "No grants" is an answer, not an error.
     fn load<'a>(&'a self, identity: &'a Identity) -> LoadFuture<'a>;
 
@@ -52,6 +58,17 @@ pub trait PolicyStore: fmt::Debug + Send + Sync {
 
     /// How the store is.
     fn health(&self) -> StoreHealth;
+}
+
+/// How far what is known of a store can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Its changes are followed.
+    Current,
+    /// They are not: what is known may be outdated, not longer than is allowed.
+    Stale,
+    /// They have not been for longer than is allowed.
+    Expired,
 }
 
 /// How a store is.
@@ -80,6 +97,9 @@ pub enum StoreError {
         /// The revision that was announced.
         known: Revision,
     },
+    /// What is known of the store is older than is allowed.
+    #[error("the policy store has been out of reach for too long")]
+    Expired,
     /// The store has stopped, so a revision that is awaited will not come.
     #[error("the policy store has stopped")]
     Stopped,

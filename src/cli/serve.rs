@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::database::DatabaseArgs;
 use super::{CommandError, DependencyModeArg, SUCCESS, TableArgs};
 use crate::config::Config;
 use crate::pdp::Defaults;
-use crate::server::{Drain, Exposure, RunningServer, ServerConfig};
+use crate::server::{Drain, Exposure, OpenStore, PolicySource, RunningServer, ServerConfig};
 use crate::telemetry;
 
 /// How long calls in flight are answered after the signal to stop: well below the 30 s after which Kubernetes kills.
@@ -19,8 +20,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
     /// The directory of policies: DIR/DOMAIN/grants.toml and DIR/DOMAIN/policies/NAME.json
-    #[arg(long, value_name = "DIR", env = "ECS_AUTHZ_POLICIES")]
-    policies: PathBuf,
+    #[arg(long, value_name = "DIR", env = "ECS_AUTHZ_POLICIES", required_unless_present = "database_url")]
+    policies: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// Where to serve gRPC
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:50051", env = "ECS_AUTHZ_GRPC_ADDR")]
     grpc_addr: SocketAddr,
@@ -49,7 +52,7 @@ pub(super) struct ServeArgs {
 impl ServeArgs {
     fn server_config(&self) -> Result<ServerConfig, CommandError> {
         Ok(ServerConfig {
-            policies: self.policies.clone(),
+            policies: self.policies()?,
             tables: self.tables.tables.clone(),
             grpc_addr: self.grpc_addr,
             http_addr: self.http_addr,
@@ -58,6 +61,19 @@ impl ServeArgs {
             exposure: if self.insecure { Exposure::Insecure } else { Exposure::Loopback },
             config: self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default(),
         })
+    }
+}
+
+impl ServeArgs {
+    fn policies(&self) -> Result<PolicySource, CommandError> {
+        match (&self.policies, self.database.settings()?) {
+            (Some(root), None) => Ok(PolicySource::Directory(root.clone())),
+            (None, Some(settings)) => Ok(PolicySource::Postgres(settings)),
+            (Some(_), Some(_)) | (None, None) => Err(CommandError::Usage(
+                "expected exactly one of --policies and --database-url (ECS_AUTHZ_POLICIES, ECS_AUTHZ_DATABASE_URL)"
+                    .to_owned(),
+            )),
+        }
     }
 }
 
@@ -89,7 +105,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
 /// The one line that says that the server is ready, with a call to copy.
 fn announce(server: &RunningServer) -> io::Result<()> {
     let RunningServer { grpc_addr, http_addr, .. } = server;
-    tracing::info!(%http_addr, domains = server.store.domain_count(), "health is served at /readyz");
+    match &server.store {
+        OpenStore::Directory { store, .. } => {
+            tracing::info!(%http_addr, domains = store.domain_count(), "health is served at /readyz");
+        }
+        OpenStore::Postgres(_) => tracing::info!(%http_addr, "health is served at /readyz"),
+    }
     let mut out = io::stdout().lock();
     writeln!(
         out,

@@ -166,8 +166,8 @@ impl AuthorizationService for Authorize {
             }
             permissions.push(permission::render(action, granted.of(id)));
         }
-        let revision = granted.revision.0;
-        Ok(Response::new(pb::ListPermissionsResponse { permissions, revision, stale: false }))
+        let (revision, stale) = (granted.revision.0, granted.is_stale);
+        Ok(Response::new(pb::ListPermissionsResponse { permissions, revision, stale }))
     }
 
     async fn resolve_operation(

@@ -23,9 +23,9 @@ pub fn response(response: &Response<'_>, catalog: &Catalog, rendering: Rendering
     let Rendering { decision_id, request_id, explain } = rendering;
     let decision = response.decision();
     let operation = response.call().map(|call| call.operation);
-    let (evaluation, revision) = match response {
-        Response::Evaluated { evaluation, revision } => (Some(evaluation), revision.0),
-        Response::Unresolved(_) | Response::ForeignProject(_) => (None, 0),
+    let (evaluation, revision, stale) = match response {
+        Response::Evaluated { evaluation, revision, is_stale } => (Some(evaluation), revision.0, *is_stale),
+        Response::Unresolved(_) | Response::ForeignProject(_) => (None, 0, false),
     };
     pb::AuthorizeResponse {
         decision: wire_decision(decision).into(),
@@ -38,7 +38,7 @@ pub fn response(response: &Response<'_>, catalog: &Catalog, rendering: Rendering
         missing_dependencies: evaluation.map(|it| missing(it, catalog)).unwrap_or_default(),
         statements: evaluation.map(|it| statements(it, explain)).unwrap_or_default(),
         revision,
-        stale: false,
+        stale,
         decision_id,
         request_id,
         explanation: evaluation.filter(|_| explain).and_then(|it| explanation::render(it, catalog)),
@@ -56,7 +56,7 @@ fn message(response: &Response<'_>, catalog: &Catalog) -> Option<String> {
                     .to_owned(),
             );
         }
-        Response::Evaluated { evaluation, revision } => (evaluation, revision),
+        Response::Evaluated { evaluation, revision, .. } => (evaluation, revision),
     };
     if reason == DenyReason::MissingDependency {
         return Some(format!("not allowed, and required: {}", missing(evaluation, catalog).join(", ")));

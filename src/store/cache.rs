@@ -11,7 +11,7 @@ use equivalent::Equivalent;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
-use super::{PolicyStore, Revision, StoreError};
+use super::{Freshness, PolicyStore, Revision, StoreError};
 use crate::policy::PolicySet;
 use crate::request::{Identity, Subject};
 
@@ -22,6 +22,8 @@ pub struct LoadedPolicies {
     pub revision: Revision,
     /// The merged policies.
     pub policies: Arc<PolicySet>,
+    /// Whether they may be outdated because the store's changes can't be followed.
+    pub is_stale: bool,
 }
 
 /// Compiled policy sets by principal and revision.
@@ -83,8 +85,19 @@ impl PolicyCache {
     ///
     /// # Errors
     ///
-    /// If they are not cached and the store can't load them. The next request tries again.
+    /// If they are not cached and the store can't load them, or what it knows is too old. The next request tries again.
     pub async fn get(&self, identity: &Identity) -> Result<LoadedPolicies, StoreError> {
+        match self.store.freshness() {
+            Freshness::Current => self.get_known(identity).await,
+            Freshness::Stale => {
+                let loaded = self.get_known(identity).await?;
+                Ok(LoadedPolicies { is_stale: true, ..loaded })
+            }
+            Freshness::Expired => Err(StoreError::Expired),
+        }
+    }
+
+    async fn get_known(&self, identity: &Identity) -> Result<LoadedPolicies, StoreError> {
         let revision = self.store.revision(&identity.domain_id);
         let key = KeyRef { identity, revision };
         if let Some(loaded) = self.entries.get(&key).await {
@@ -110,7 +123,8 @@ impl PolicyCache {
             return Err(Miss::Failed(StoreError::Behind { read: read.revision, known }));
         }
         let policies = PolicySet::merge(identity.project_id.as_deref(), &read.grants, self.action_count);
-        let loaded = LoadedPolicies { revision: read.revision, policies: Arc::new(policies) };
+        let loaded =
+            LoadedPolicies { revision: read.revision, policies: Arc::new(policies), is_stale: false };
         if read.revision == known { Ok(loaded) } else { Err(Miss::Newer(loaded)) }
     }
 

@@ -14,7 +14,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use crate::support::{PolicyDir, block_on, channel, client, config, serve, trials};
+use crate::support::{PolicyDir, block_on, channel, client, config, reload, serve, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -277,7 +277,7 @@ fn a_revision_that_is_awaited_arrives() {
         let request = pb::AuthorizeRequest { min_revision: 2, ..action_on_server("os-stop") };
         let waiting = tokio::spawn(async move { client.authorize(request).await });
         // The watch would do it too, in its own time.
-        server.store.reload().unwrap();
+        reload(&server).unwrap();
         let response = waiting.await.unwrap().unwrap().into_inner();
         assert_eq!((response.decision(), response.revision), (pb::Decision::Allow, 2));
         server.stop(PATIENCE).await.unwrap();
@@ -448,7 +448,7 @@ fn readiness_shows_faults_over_http() {
         let ready = "{\"status\":\"ready\"}\n";
         assert_eq!(get(&server, "/readyz").await, ("HTTP/1.1 200 OK".into(), ready.into()));
         dir.write("acme/policies/no-deletion.json", "[]");
-        server.store.reload().unwrap_err();
+        reload(&server).unwrap_err();
         let degraded = "{\"status\":\"degraded\",\"faults\":\
             [\"acme/policies/no-deletion.json: $: expected an object, found an array\"]}\n";
         assert_eq!(get(&server, "/readyz").await, ("HTTP/1.1 200 OK".into(), degraded.into()));

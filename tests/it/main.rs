@@ -20,6 +20,7 @@ mod cache;
 mod cached;
 mod cedar;
 mod cli;
+mod conformance;
 mod decisions;
 mod directory;
 mod edge;
@@ -37,6 +38,7 @@ mod identity;
 mod layout;
 mod mtls;
 mod permissions;
+mod postgres_faults;
 mod random;
 mod readme;
 mod reference;
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         cached::trials(),
         cedar::trials(),
         cli::trials(),
+        conformance::trials(),
         decisions::trials(),
         directory::trials(),
         envoy::trials(),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         layout::trials(),
         mtls::trials(),
         permissions::trials(),
+        postgres_faults::trials(),
         random::trials(),
         readme::trials(),
         tables::trials(),

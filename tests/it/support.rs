@@ -13,7 +13,8 @@ use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClien
 use ecs_authz::pdp::Defaults;
 use ecs_authz::policy::{PolicySet, Scene, Setting};
 use ecs_authz::request::{PrincipalParts, Request, RequestParts};
-use ecs_authz::server::{Exposure, RunningServer, ServerConfig};
+use ecs_authz::server::{Exposure, OpenStore, PolicySource, RunningServer, ServerConfig};
+use ecs_authz::store::directory::{Change, Faults};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -112,7 +113,7 @@ impl PolicyDir {
 /// The configuration of a server on port 0 over a directory.
 pub(crate) fn config(policies: &Path) -> ServerConfig {
     ServerConfig {
-        policies: policies.to_owned(),
+        policies: PolicySource::Directory(policies.to_owned()),
         tables: Vec::new(),
         grpc_addr: ([127, 0, 0, 1], 0).into(),
         http_addr: ([127, 0, 0, 1], 0).into(),
@@ -146,6 +147,14 @@ pub(crate) fn verdict_on_start(policies: &PolicySet) -> &'static str {
         Verdict::Allowed(_) => "allowed",
         Verdict::Denied(_) => "denied",
         Verdict::Unmatched => "unmatched",
+    }
+}
+
+/// Reads the directory of a server again, without waiting for the watch.
+pub(crate) fn reload(server: &RunningServer) -> Result<Change, Faults> {
+    match &server.store {
+        OpenStore::Directory { store, .. } => store.reload(),
+        OpenStore::Postgres(_) => panic!("expected a directory"),
     }
 }
 

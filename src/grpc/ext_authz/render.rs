@@ -51,10 +51,13 @@ impl<'a> Question<'a> {
 /// Renders a response of the decision point.
 pub(super) fn response(response: &Response<'_>, catalog: &Catalog, question: &Question<'_>) -> CheckResponse {
     let mut facts = Facts::new(question);
-    if let Response::Evaluated { evaluation, revision } = response {
+    if let Response::Evaluated { evaluation, revision, is_stale } = response {
         let missing = evaluation.missing_dependencies().map(|action| catalog.action_name(action));
         facts.list("missing_dependencies", missing);
         facts.text("revision", revision.to_string());
+        if *is_stale {
+            facts.text("stale", "true");
+        }
     }
     let action = response.action().map(|action| catalog.action_name(action));
     if let Some(action) = action {

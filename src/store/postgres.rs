@@ -1,0 +1,260 @@
+//! The PostgreSQL store: policies that several replicas share.
+//!
+//! Replicas hold no state of their own. Each follows the changes of the database ([`feed`]) and reads what concerns a
+//! principal when it is asked for ([`load`]); in front stands the cache. While the database can't be reached, answers are
+//! given from the cache for a limited time and said to be stale; then, and for whoever is not cached, there is an error.
+//!
+//! The tables guard themselves ([`migrate`]): whoever writes to them, a change raises the domain's revision, is recorded
+//! and announced in its own transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+
+use super::{Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreError, StoreHealth};
+use crate::catalog::Catalog;
+use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, Scope, system};
+use crate::request::Identity;
+use feed::{Feed, FeedError};
+use known::Known;
+use load::{Compiled, GrantRow, PolicyName, Read, ScopeRow};
+use migrate::SchemaError;
+
+pub use settings::{DatabaseUrl, PostgresSettings, UrlFault};
+
+mod feed;
+mod known;
+mod load;
+pub mod migrate;
+mod settings;
+
+/// How long a read may take, and how long it may wait for a connection. A request waits for 2 s at most.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often policies that change while they are read are read again.
+const MAX_ATTEMPTS: usize = 5;
+/// The most compiled policies that are kept.
+const MAX_COMPILED: u64 = 100_000;
+
+/// Policies in a database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    pool: Pool,
+    known: Arc<Known>,
+    catalog: Arc<Catalog>,
+    system: HashMap<Arc<str>, Arc<CompiledPolicy>>,
+    /// By etag: a policy is compiled once, however many principals have it.
+    compiled: moka::sync::Cache<i64, Arc<CompiledPolicy>>,
+    /// Its end ends the following of changes.
+    _feed: Feed,
+}
+
+/// Why a database can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It can't be reached, or refuses.
+    #[error("the database at {url} can't be used")]
+    Unreachable {
+        /// Where it should be, without credentials.
+        url: String,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Its schema is another one.
+    #[error("the database at {url} can't be used")]
+    Schema {
+        /// Where it is, without credentials.
+        url: String,
+        /// Why.
+        #[source]
+        cause: SchemaError,
+    },
+    /// The built-in policies do not compile against this catalog.
+    #[error("a system policy does not compile: {}", .0.iter().map(ToString::to_string).collect::<String>())]
+    System(Vec<DocumentError>),
+}
+
+/// Why a principal's policies could not be read.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error(transparent)]
+    Database(#[from] tokio_postgres::Error),
+    #[error("the database did not answer in time")]
+    Silent(#[from] tokio::time::error::Elapsed),
+    #[error("the policy `{name}` in the database is not one: {}", .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Document { name: String, errors: Vec<DocumentError> },
+    #[error("the grant of the system policy `{0}`, which there is not")]
+    SystemPolicy(String),
+    #[error("the policies changed each time that they were read")]
+    Restless,
+}
+
+impl PostgresStore {
+    /// Connects, checks the schema, and reads the revision of each domain.
+    ///
+    /// # Errors
+    ///
+    /// If the database can't be reached within seconds, or has another schema.
+    pub async fn open(settings: &PostgresSettings, catalog: Arc<Catalog>) -> Result<Self, OpenError> {
+        let system = system::compile(&catalog).map_err(OpenError::System)?;
+        let unreachable = |cause: Box<dyn std::error::Error + Send + Sync>| OpenError::Unreachable {
+            url: settings.url.to_string(),
+            cause,
+        };
+        let pool = pool(settings).map_err(|error| unreachable(error.into()))?;
+        let client = pool.get().await.map_err(|error| match error {
+            // What the pool adds to it helps nobody.
+            PoolError::Backend(error) => unreachable(error.into()),
+            other => unreachable(other.into()),
+        })?;
+        let schema = |cause| OpenError::Schema { url: settings.url.to_string(), cause };
+        migrate::check(&client).await.map_err(schema)?;
+        drop(client);
+        let known = Arc::new(Known::new());
+        let feed = Feed::start(&settings.url, known.clone(), settings.max_stale).await;
+        Ok(Self {
+            pool,
+            known,
+            catalog,
+            system: system.into_iter().map(|policy| (policy.name.clone(), policy)).collect(),
+            compiled: moka::sync::Cache::new(MAX_COMPILED),
+            _feed: feed.map_err(|error: FeedError| unreachable(error.into()))?,
+        })
+    }
+
+    async fn read(&self, identity: &Identity) -> Result<PrincipalGrants, ReadError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let client = self.pool.get().await?;
+            let statement = client.prepare_cached(load::GRANTS).await?;
+            let read = load::grants(&client, &statement, identity).await?;
+            let Some(compiled) = self.compile(&client, identity, &read).await? else { continue };
+            // It may have been read before its announcement arrives.
+            self.known.learn((read.revision.0 > 0).then(|| (identity.domain_id.clone(), read.revision)));
+            return self.grants(identity, read, &compiled);
+        }
+        Err(ReadError::Restless)
+    }
+
+    /// The compiled policies of the grants; nothing if one has changed meanwhile.
+    async fn compile(
+        &self,
+        client: &Object,
+        identity: &Identity,
+        read: &Read,
+    ) -> Result<Option<Compiled>, ReadError> {
+        let mut compiled = Compiled::new();
+        let mut missing: BTreeMap<&str, i64> = BTreeMap::new();
+        for GrantRow { policy, .. } in &read.grants {
+            let PolicyName::Own { name, etag } = policy else { continue };
+            match self.compiled.get(etag) {
+                Some(policy) => drop(compiled.insert(*etag, policy)),
+                None => drop(missing.insert(name, *etag)),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(Some(compiled));
+        }
+        let statement = client.prepare_cached(load::DOCUMENTS).await?;
+        let names: Vec<&str> = missing.keys().copied().collect();
+        for row in client.query(&statement, &[&identity.domain_id, &names]).await? {
+            let (name, etag, text): (&str, i64, &str) = (row.get(0), row.get(1), row.get(2));
+            if missing.get(name) != Some(&etag) {
+                return Ok(None);
+            }
+            let document = Document::parse(text)
+                .map_err(|errors| ReadError::Document { name: name.to_owned(), errors })?;
+            let policy = Arc::new(CompiledPolicy::compile(name, &document, &self.catalog));
+            self.compiled.insert(etag, policy.clone());
+            compiled.insert(etag, policy);
+            missing.remove(name);
+        }
+        Ok(missing.is_empty().then_some(compiled))
+    }
+
+    fn grants(
+        &self,
+        identity: &Identity,
+        read: Read,
+        compiled: &Compiled,
+    ) -> Result<PrincipalGrants, ReadError> {
+        let token = identity.project_id.as_deref().map(|project| Scope::Project(project.into()));
+        let mut grants = Vec::new();
+        for GrantRow { policy, scope } in read.grants {
+            let scope = match scope {
+                ScopeRow::Of(scope) => Some(scope),
+                ScopeRow::Token => token.clone(),
+            };
+            let policy = match policy {
+                // INVARIANT: each was compiled.
+                PolicyName::Own { name, etag } => {
+                    compiled.get(&etag).cloned().ok_or(ReadError::SystemPolicy(name))?
+                }
+                PolicyName::System(name) => {
+                    self.system.get(name.as_str()).cloned().ok_or(ReadError::SystemPolicy(name))?
+                }
+            };
+            grants.extend(scope.map(|scope| Grant { policy, scope }));
+        }
+        // A role in the token is a grant of the system policy of that name on the token's project.
+        let roles = identity.role_names.iter().filter_map(|name| self.system.get(name.as_str()));
+        grants
+            .extend(roles.filter_map(|policy| Some(Grant { policy: policy.clone(), scope: token.clone()? })));
+        Ok(PrincipalGrants { revision: read.revision, grants })
+    }
+}
+
+impl PolicyStore for PostgresStore {
+    fn revision(&self, domain_id: &str) -> Revision {
+        self.known.revision(domain_id)
+    }
+
+    fn freshness(&self) -> Freshness {
+        self.known.freshness()
+    }
+
+    fn load<'a>(&'a self, identity: &'a Identity) -> LoadFuture<'a> {
+        Box::pin(async move {
+            let read = timeout(READ_TIMEOUT, self.read(identity)).await;
+            read.map_err(ReadError::from).flatten().map_err(|error| {
+                tracing::warn!(%error, domain = identity.domain_id, "policies can't be read");
+                StoreError::Unavailable(Arc::new(error))
+            })
+        })
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.known.changed.subscribe()
+    }
+
+    fn health(&self) -> StoreHealth {
+        match self.freshness() {
+            Freshness::Current => StoreHealth::Current,
+            Freshness::Stale | Freshness::Expired => StoreHealth::Degraded {
+                faults: vec![
+                    "the database can't be reached: changes of policies are not followed".to_owned(),
+                ],
+            },
+        }
+    }
+}
+
+fn pool(settings: &PostgresSettings) -> Result<Pool, deadpool_postgres::BuildError> {
+    let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let mut address = settings.url.config().clone();
+    // The server gives up when we do.
+    address.options(format!("-c statement_timeout={}", READ_TIMEOUT.as_millis()));
+    Pool::builder(Manager::from_config(address, NoTls, config))
+        .max_size(settings.max_connections)
+        .wait_timeout(Some(READ_TIMEOUT))
+        .create_timeout(Some(READ_TIMEOUT * 2))
+        .recycle_timeout(Some(READ_TIMEOUT))
+        .runtime(Runtime::Tokio1)
+        .build()
+}

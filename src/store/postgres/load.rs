@@ -1,0 +1,103 @@
+//! Reads all that concerns one principal, in one statement: one state of the database.
+//!
+//! Documents are read apart and only if they are not compiled yet. A document is known by its etag, which is another one
+//! after each change, so what was read apart is what the first statement saw, or it is seen that it is not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio_postgres::{Row, Statement};
+
+use super::feed::revision;
+use crate::policy::{CompiledPolicy, Scope};
+use crate::request::{Identity, Subject};
+use crate::store::Revision;
+
+/// The grants of a user or agency, of its groups, and the domain's own policies that are roles of the token.
+pub(super) const GRANTS: &str = "
+    WITH held AS (
+      SELECT own_policy::text AS own, system_policy::text AS system, scope_kind::text AS kind, scope_id::text AS id
+      FROM ecs_authz.policy_grant
+      WHERE domain_id = $1 AND (
+        (subject_kind::text = $2 AND subject_id = $3)
+        OR (subject_kind = 'group' AND $2 = 'user' AND (subject_id::text = ANY($4::text[]) OR subject_id IN (
+          SELECT group_id FROM ecs_authz.group_member WHERE domain_id = $1 AND user_id = $3
+        )))
+      )
+      UNION ALL
+      SELECT name::text, NULL, 'role', NULL FROM ecs_authz.policy
+      WHERE domain_id = $1 AND name::text = ANY($5::text[])
+    )
+    SELECT coalesce((SELECT revision FROM ecs_authz.domain WHERE id = $1), 0), h.own, h.system, h.kind, h.id, p.etag
+    FROM (SELECT 1) one
+    LEFT JOIN held h ON true
+    LEFT JOIN ecs_authz.policy p ON p.domain_id = $1 AND p.name = h.own";
+
+/// Documents by name.
+pub(super) const DOCUMENTS: &str = "SELECT name::text, etag, document FROM ecs_authz.policy WHERE domain_id = $1 AND name::text = ANY($2::text[])";
+
+/// What was read of a principal's grants.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) revision: Revision,
+    pub(super) grants: Vec<GrantRow>,
+}
+
+/// A grant, whose policy is known by name.
+#[derive(Debug)]
+pub(super) struct GrantRow {
+    pub(super) policy: PolicyName,
+    pub(super) scope: ScopeRow,
+}
+
+#[derive(Debug)]
+pub(super) enum PolicyName {
+    Own { name: String, etag: i64 },
+    System(String),
+}
+
+#[derive(Debug)]
+pub(super) enum ScopeRow {
+    Of(Scope),
+    /// The token's project.
+    Token,
+}
+
+/// Compiled documents by etag.
+pub(super) type Compiled = HashMap<i64, Arc<CompiledPolicy>>;
+
+/// Reads the grants of a principal.
+pub(super) async fn grants(
+    client: &tokio_postgres::Client,
+    statement: &Statement,
+    identity: &Identity,
+) -> Result<Read, tokio_postgres::Error> {
+    let (kind, id) = match &identity.subject {
+        Subject::User(id) => ("user", id),
+        Subject::Agency(id) => ("agency", id),
+    };
+    let Identity { domain_id, group_ids, role_names, .. } = identity;
+    let rows = client.query(statement, &[domain_id, &kind, id, group_ids, role_names]).await?;
+    Ok(Read {
+        revision: rows.first().map(|row| revision(row.get(0))).unwrap_or_default(),
+        grants: rows.iter().filter_map(grant).collect(),
+    })
+}
+
+/// A row without a grant only tells the revision.
+fn grant(row: &Row) -> Option<GrantRow> {
+    let policy = match (row.get::<_, Option<String>>(1), row.get::<_, Option<String>>(2)) {
+        (Some(name), _) => PolicyName::Own { name, etag: row.get(5) },
+        (None, system) => PolicyName::System(system?),
+    };
+    let id = || Arc::from(row.get::<_, String>(4));
+    let scope = match row.get::<_, &str>(3) {
+        "project" => ScopeRow::Of(Scope::Project(id())),
+        "enterprise_project" => ScopeRow::Of(Scope::EnterpriseProject(id())),
+        "all_projects" => ScopeRow::Of(Scope::AllProjects),
+        "role" => ScopeRow::Token,
+        // The schema has one more.
+        _ => ScopeRow::Of(Scope::Domain),
+    };
+    Some(GrantRow { policy, scope })
+}

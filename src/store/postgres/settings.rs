@@ -1,0 +1,96 @@
+//! Where the database is and how it is used.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+/// How a database of policies is used.
+#[derive(Debug, Clone)]
+pub struct PostgresSettings {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// The most connections for reading; one more follows changes.
+    pub max_connections: usize,
+    /// How long answers from the cache are given while changes can't be followed. Then it is an error.
+    pub max_stale: Duration,
+}
+
+/// The address of a database, with its credentials: `postgresql://user:password@host/name`. They are never shown.
+#[derive(Clone)]
+pub struct DatabaseUrl(Box<Config>);
+
+/// A text that is not the address of a database. The text itself may hold a password, so it is not shown.
+#[derive(Debug, thiserror::Error)]
+#[error("expected an address such as `postgresql://user@host:5432/name`: {0}")]
+pub struct UrlFault(tokio_postgres::Error);
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl FromStr for DatabaseUrl {
+    type Err = UrlFault;
+
+    fn from_str(text: &str) -> Result<Self, UrlFault> {
+        let mut config: Config = text.parse().map_err(UrlFault)?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("ecs-authz");
+        }
+        Ok(Self(Box::new(config)))
+    }
+}
+
+impl DatabaseUrl {
+    /// The address with its credentials, to connect.
+    pub(super) fn config(&self) -> &Config {
+        &self.0
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = self.0.get_hosts().iter().enumerate().map(|(index, host)| {
+            let ports = self.0.get_ports();
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(path) => format!("{}:{port}", path.display()),
+            }
+        });
+        let hosts: Vec<String> = hosts.collect();
+        write!(f, "postgresql://{}/{}", hosts.join(","), self.0.get_dbname().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_never_shown() {
+        let url: DatabaseUrl = "postgresql://alice:s3cret@db.example:6543/policies".parse().unwrap();
+        assert_eq!(url.to_string(), "postgresql://db.example:6543/policies");
+        let settings = PostgresSettings { url, max_connections: 1, max_stale: Duration::ZERO };
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("s3cret") && !shown.contains("alice"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_showing_it() {
+        for text in ["s3cret", "postgresql://u:s3cret@host:port/x", "mysql://u:s3cret@h/x"] {
+            let fault = text.parse::<DatabaseUrl>().unwrap_err().to_string();
+            assert!(fault.starts_with("expected an address") && !fault.contains("s3cret"), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What the PostgreSQL store does while its database fails: no wrong answer, no lost change, and no restart of ours.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ecs_authz::catalog::{Body, Catalog};
+use ecs_authz::pdp::{DecideError, Defaults, Pdp, Response};
+use ecs_authz::request::{PrincipalParts, Request, RequestParts};
+use ecs_authz::store::cache::PolicyCache;
+use ecs_authz::store::postgres::{OpenError, PostgresSettings, PostgresStore, migrate};
+use ecs_authz::store::{Freshness, PolicyStore, Revision, StoreError};
+use libtest_mimic::Trial;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+
+use crate::conformance::postgres::{Database, connect, is_there};
+use crate::support::{block_on, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let tests: [(&str, fn()); 9] = [
+        ("a_schema_that_is_not_there_is_named", a_schema_that_is_not_there_is_named),
+        ("a_database_that_is_not_there_is_named_at_once", a_database_that_is_not_there_is_named_at_once),
+        ("a_listener_that_is_cut_off_misses_no_change", a_listener_that_is_cut_off_misses_no_change),
+        ("a_change_that_nobody_announces_is_found", a_change_that_nobody_announces_is_found),
+        (
+            "a_poisoned_document_is_an_error_of_those_who_have_it",
+            a_poisoned_document_is_an_error_of_those_who_have_it,
+        ),
+        ("a_locked_table_is_an_error_in_time", a_locked_table_is_an_error_in_time),
+        ("a_rolled_back_change_is_none", a_rolled_back_change_is_none),
+        ("the_tables_guard_themselves", the_tables_guard_themselves),
+        ("a_killed_database_is_outlived", a_killed_database_is_outlived),
+    ];
+    let named = |(name, test)| trial(format!("postgres_faults::{name}"), test).with_ignored_flag(!is_there());
+    tests.into_iter().map(named).collect()
+}
+
+/// How long something may take to be noticed. Far more than it takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const ALLOW: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["ecs:*:*"]}]}"#;
+const DENY: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:*:*"]}]}"#;
+
+/// A decision point on a database.
+struct World {
+    pdp: Pdp,
+    store: Arc<PostgresStore>,
+}
+
+impl World {
+    async fn open(settings: &PostgresSettings) -> Self {
+        let catalog = Arc::new(Catalog::published().expect("the published tables"));
+        let store = Arc::new(PostgresStore::open(settings, catalog.clone()).await.expect("a store"));
+        let cache = PolicyCache::new(store.clone(), catalog.action_count(), 1_024 * 1_024);
+        Self { pdp: Pdp::new(catalog, cache, Defaults::default()), store }
+    }
+
+    /// `allow`, `deny`, with `stale` behind it, or the error.
+    async fn ask(&self, user: &str) -> Result<String, StoreError> {
+        let parts = RequestParts {
+            principal: PrincipalParts {
+                domain_id: "acme".into(),
+                user_id: user.into(),
+                project_id: "p".into(),
+                ..Default::default()
+            },
+            method: "GET".into(),
+            path: "/v1/p/cloudservers/7".into(),
+            body: Body::Absent,
+            ..Default::default()
+        };
+        let request = Request::new(parts).expect("a request");
+        let response = self.pdp.decide(&request).await.map_err(|DecideError::Store(error)| error)?;
+        let word = if response.decision().is_allow() { "allow" } else { "deny" };
+        Ok(match response {
+            Response::Evaluated { is_stale: true, .. } => format!("{word} stale"),
+            _ => word.to_owned(),
+        })
+    }
+
+    /// Asks until the answer is this one.
+    async fn ask_until(&self, user: &str, expected: &str) {
+        let asked = async {
+            while self.ask(user).await.ok().as_deref() != Some(expected) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{user}: expected {expected} in time"));
+    }
+
+    async fn await_freshness(&self, expected: Freshness) {
+        let awaited = async {
+            while self.store.freshness() != expected {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, awaited).await.unwrap_or_else(|_| panic!("expected {expected:?} in time"));
+    }
+}
+
+/// Grants a user a policy of its own in `acme`.
+async fn grant(client: &Client, user: &str, document: &str) {
+    let statements = format!(
+        "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('acme', '{user}', '{document}');
+         INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind)
+           VALUES ('acme', 'user', '{user}', '{user}', 'all_projects')"
+    );
+    client.batch_execute(&statements).await.expect("a grant");
+}
+
+async fn rewrite(client: &Client, user: &str, document: &str) {
+    let update = "UPDATE ecs_authz.policy SET document = $2 WHERE name = $1::text";
+    assert_eq!(client.execute(update, &[&user, &document]).await.expect("an update"), 1);
+}
+
+fn a_schema_that_is_not_there_is_named() {
+    let database = Database::create();
+    block_on(async {
+        database.client().await.batch_execute("DROP SCHEMA ecs_authz CASCADE").await.unwrap();
+        let catalog = Arc::new(Catalog::published().unwrap());
+        let error = PostgresStore::open(&database.settings(), catalog.clone()).await.unwrap_err();
+        let OpenError::Schema { cause, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(cause.to_string(), "the schema is at version 0, expected 1: run `ecs-authz migrate`");
+        let url = database.settings().url;
+        assert_eq!(migrate::run(&url).await.unwrap(), [1]);
+        assert_eq!(migrate::run(&url).await.unwrap(), [0; 0]);
+        let newer = "INSERT INTO ecs_authz.schema_version (version) VALUES (99)";
+        database.client().await.batch_execute(newer).await.unwrap();
+        let error = PostgresStore::open(&database.settings(), catalog).await.unwrap_err();
+        let OpenError::Schema { cause, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(
+            cause.to_string(),
+            "the schema is at version 99, and this program knows 1: use a newer ecs-authz"
+        );
+        assert!(migrate::run(&url).await.is_err());
+    });
+}
+
+fn a_database_that_is_not_there_is_named_at_once() {
+    block_on(async {
+        let url = "postgresql://authz:s3cret@127.0.0.1:1/policies".parse().unwrap();
+        let settings = PostgresSettings { url, max_connections: 1, max_stale: Duration::from_secs(1) };
+        let catalog = Arc::new(Catalog::published().unwrap());
+        let opened = timeout(Duration::from_secs(5), PostgresStore::open(&settings, catalog)).await;
+        let error = opened.expect("an answer in time").unwrap_err();
+        assert_eq!(error.to_string(), "the database at postgresql://127.0.0.1:1/policies can't be used");
+        assert!(!format!("{error:?}").contains("s3cret"));
+    });
+}
+
+/// Ends the listening connection of the store, as a firewall or an administrator would.
+async fn cut_off(client: &Client) {
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'ecs-authz'";
+    assert!(client.query_one(cut, &[]).await.unwrap().get::<_, i64>(0) > 0);
+}
+
+fn a_listener_that_is_cut_off_misses_no_change() {
+    let database = Database::create();
+    block_on(async {
+        let client = database.client().await;
+        grant(&client, "alice", ALLOW).await;
+        let world = World::open(&database.settings()).await;
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        for (document, expected) in [(DENY, "deny"), (ALLOW, "allow"), (DENY, "deny")] {
+            // In one statement: nobody listens when the change is made.
+            cut_off(&client).await;
+            rewrite(&client, "alice", document).await;
+            world.ask_until("alice", expected).await;
+        }
+        assert_eq!(world.store.freshness(), Freshness::Current);
+    });
+}
+
+fn a_change_that_nobody_announces_is_found() {
+    let database = Database::create();
+    block_on(async {
+        let client = database.client().await;
+        grant(&client, "alice", ALLOW).await;
+        let world = World::open(&database.settings()).await;
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        // As behind a pooler that hands each statement to another connection.
+        let mute = "DO $do$ BEGIN EXECUTE replace(pg_get_functiondef('ecs_authz.record_change'::regproc), \
+             'PERFORM pg_notify', '-- PERFORM pg_notify'); END $do$";
+        client.batch_execute(mute).await.unwrap();
+        rewrite(&client, "alice", DENY).await;
+        world.ask_until("alice", "deny").await;
+    });
+}
+
+fn a_poisoned_document_is_an_error_of_those_who_have_it() {
+    let database = Database::create();
+    block_on(async {
+        let client = database.client().await;
+        grant(&client, "alice", ALLOW).await;
+        grant(&client, "bob", ALLOW).await;
+        let world = World::open(&database.settings()).await;
+        for poison in
+            ["{}", "not json", r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:"]}]}"#]
+        {
+            let before = world.store.revision("acme");
+            rewrite(&client, "alice", poison).await;
+            let known = async {
+                while world.store.revision("acme") == before {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(PATIENCE, known).await.unwrap();
+            assert!(matches!(world.ask("alice").await, Err(StoreError::Unavailable(_))), "{poison}");
+            assert_eq!(world.ask("bob").await.unwrap(), "allow");
+        }
+        rewrite(&client, "alice", DENY).await;
+        world.ask_until("alice", "deny").await;
+    });
+}
+
+fn a_locked_table_is_an_error_in_time() {
+    let database = Database::create();
+    block_on(async {
+        let mut client = database.client().await;
+        grant(&client, "alice", ALLOW).await;
+        let world = World::open(&database.settings()).await;
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        let lock = client.transaction().await.unwrap();
+        lock.batch_execute("LOCK TABLE ecs_authz.policy_grant IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        // More than there are connections. Who is cached is not concerned.
+        let users: Vec<String> = (0..16).map(|number| format!("u{number}")).collect();
+        let asked = users.iter().map(|user| world.ask(user));
+        let answers = timeout(Duration::from_secs(8), futures(asked)).await.expect("answers in time");
+        assert!(
+            answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))),
+            "{answers:?}"
+        );
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        drop(lock);
+        world.ask_until("u1", "deny").await;
+    });
+}
+
+/// Runs futures at once, and waits for all.
+async fn futures<T>(all: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut all: Vec<_> = all.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in all.iter_mut().zip(&mut done).filter(|(_, done)| done.is_none()) {
+            if let std::task::Poll::Ready(value) = future.as_mut().poll(context) {
+                *done = Some(value);
+            }
+        }
+        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+fn a_rolled_back_change_is_none() {
+    let database = Database::create();
+    block_on(async {
+        let mut client = database.client().await;
+        grant(&client, "alice", ALLOW).await;
+        let world = World::open(&database.settings()).await;
+        let before = world.store.revision("acme");
+        let change = client.transaction().await.unwrap();
+        change.execute("UPDATE ecs_authz.policy SET document = $1", &[&DENY]).await.unwrap();
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        change.rollback().await.unwrap();
+        grant(&client, "bob", ALLOW).await;
+        world.ask_until("bob", "allow").await;
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        // Two rows: each is a revision, and the one that was rolled back is none.
+        assert_eq!(world.store.revision("acme"), Revision(before.0 + 2));
+    });
+}
+
+fn the_tables_guard_themselves() {
+    let database = Database::create();
+    block_on(async {
+        let client = database.client().await;
+        grant(&client, "alice", ALLOW).await;
+        let refused = [
+            "DELETE FROM ecs_authz.policy",
+            "DELETE FROM ecs_authz.domain",
+            "UPDATE ecs_authz.domain SET revision = 0",
+            "UPDATE ecs_authz.policy SET domain_id = 'other'",
+            "TRUNCATE ecs_authz.policy_grant",
+            "DELETE FROM ecs_authz.change",
+            "UPDATE ecs_authz.change SET actor = 'nobody'",
+            "TRUNCATE ecs_authz.change",
+            "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('acme', ' p', '{}')",
+            "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('acme', 'p', repeat('x', 30000))",
+            "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES (repeat('x', 129), 'p', '{}')",
+            "INSERT INTO ecs_authz.group_member VALUES ('acme', 'gone', 'alice')",
+            "INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind) \
+             VALUES ('acme', 'user', 'bob', 'gone', 'all_projects')",
+            "INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, scope_kind) \
+             VALUES ('acme', 'user', 'bob', 'all_projects')",
+            "INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind) \
+             VALUES ('acme', 'user', 'bob', 'alice', 'project')",
+        ];
+        for statement in refused {
+            assert!(client.batch_execute(statement).await.is_err(), "{statement}");
+        }
+        let rows = client
+            .query("SELECT revision, actor, what, before IS NULL, after->>'name' FROM ecs_authz.change ORDER BY id", &[])
+            .await
+            .unwrap();
+        let told: Vec<(i64, String, String, bool, Option<String>)> =
+            rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4))).collect();
+        let by = "sql:authz".to_owned();
+        let expected = [
+            (1, by.clone(), "policy".to_owned(), true, Some("alice".to_owned())),
+            (2, by, "policy_grant".to_owned(), true, None),
+        ];
+        assert_eq!(told, expected);
+    });
+}
+
+/// A database server of the test's own, to be killed.
+struct Server {
+    folder: String,
+    url: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let started = script(&["start"]).stderr(Stdio::inherit()).output().expect("the script");
+        let told = String::from_utf8(started.stdout).expect("text");
+        let (folder, url) = told.trim().split_once('\n').expect("a folder and an address");
+        Self { folder: folder.to_owned(), url: url.to_owned() }
+    }
+
+    fn kill(&self) {
+        let pid = fs::read_to_string(Path::new(&self.folder).join("data/postmaster.pid")).expect("a server");
+        let pid = pid.lines().next().expect("its process").to_owned();
+        assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
+    }
+
+    fn start_again(&self) {
+        assert!(script(&["again", &self.folder]).status().expect("the script").success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _stopped = script(&["stop", &self.folder]).status();
+    }
+}
+
+fn script(args: &[&str]) -> Command {
+    let mut command = Command::new("scripts/postgres");
+    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+fn a_killed_database_is_outlived() {
+    let server = Server::start();
+    block_on(async {
+        let url = server.url.parse().unwrap();
+        migrate::run(&url).await.unwrap();
+        let client = connect(&server.url.parse().unwrap()).await;
+        grant(&client, "alice", ALLOW).await;
+        grant(&client, "bob", DENY).await;
+        let settings = PostgresSettings { url, max_connections: 2, max_stale: Duration::from_secs(3) };
+        let world = World::open(&settings).await;
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        assert_eq!(world.ask("bob").await.unwrap(), "deny");
+
+        server.kill();
+        world.await_freshness(Freshness::Stale).await;
+        // Who is cached is answered and told; who is not gets an error.
+        assert_eq!(world.ask("alice").await.unwrap(), "allow stale");
+        assert_eq!(world.ask("bob").await.unwrap(), "deny stale");
+        assert!(matches!(world.ask("carol").await, Err(StoreError::Unavailable(_))));
+        // Then nobody is.
+        world.await_freshness(Freshness::Expired).await;
+        assert!(matches!(world.ask("alice").await, Err(StoreError::Expired)));
+
+        server.start_again();
+        world.await_freshness(Freshness::Current).await;
+        let client = connect(&server.url.parse().unwrap()).await;
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        rewrite(&client, "alice", DENY).await;
+        world.ask_until("alice", "deny").await;
+        world.ask_until("carol", "deny").await;
+    });
+}
