@@ -1,7 +1,7 @@
 //! Health over HTTP: for probes, and for people who ask what is wrong.
 //!
-//! `/livez` says that the process answers. `/readyz` says whether it can decide, and in its body how the policy
-//! store is: `degraded` means that the last good policies are served because newer ones have faults.
+//! `/livez` says that the process answers. `/readyz` says whether it can decide (else 503), and in its body how the policy
+//! store is: `degraded` means that the last good policies are served because newer ones have faults or can't be had.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::store::{PolicyStore, StoreHealth};
 /// The body of `/readyz`.
 #[derive(Debug, Serialize)]
 struct Readiness {
-    /// `ready` or `degraded`; both decide.
+    /// `ready` or `degraded`, which both decide, or `unavailable`.
     status: &'static str,
     /// Why newer policies are not served, one fault each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -30,12 +30,16 @@ pub fn routes(store: Arc<dyn PolicyStore>) -> Router {
 }
 
 async fn readyz(State(store): State<Arc<dyn PolicyStore>>) -> response::Response {
-    let readiness = match store.health() {
-        StoreHealth::Current => Readiness { status: "ready", faults: Vec::new() },
-        StoreHealth::Degraded { faults } => Readiness { status: "degraded", faults },
+    let (code, readiness) = match store.health() {
+        StoreHealth::Current => (StatusCode::OK, Readiness { status: "ready", faults: Vec::new() }),
+        StoreHealth::Degraded { faults } => (StatusCode::OK, Readiness { status: "degraded", faults }),
+        StoreHealth::Expired => {
+            let faults = vec!["the policy store has been out of reach for too long".to_owned()];
+            (StatusCode::SERVICE_UNAVAILABLE, Readiness { status: "unavailable", faults })
+        }
     };
     match serde_json::to_string(&readiness) {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body + "\n").into_response(),
+        Ok(body) => (code, [(header::CONTENT_TYPE, "application/json")], body + "\n").into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

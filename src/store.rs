@@ -81,6 +81,8 @@ pub enum StoreHealth {
         /// Why, one fault a line.
         faults: Vec<String>,
     },
+    /// The source has been out of reach for too long; nothing is served.
+    Expired,
 }
 
 /// Why policies can't be had. Shared among all who wait for one load.

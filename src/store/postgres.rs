@@ -37,6 +37,8 @@ mod settings;
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often policies that change while they are read are read again.
 const MAX_ATTEMPTS: usize = 5;
+/// What health says while changes are not followed.
+const OUT_OF_REACH: &str = "the database can't be reached: changes of policies are not followed";
 /// The most compiled policies that are kept.
 const MAX_COMPILED: u64 = 100_000;
 
@@ -236,11 +238,8 @@ impl PolicyStore for PostgresStore {
     fn health(&self) -> StoreHealth {
         match self.freshness() {
             Freshness::Current => StoreHealth::Current,
-            Freshness::Stale | Freshness::Expired => StoreHealth::Degraded {
-                faults: vec![
-                    "the database can't be reached: changes of policies are not followed".to_owned(),
-                ],
-            },
+            Freshness::Stale => StoreHealth::Degraded { faults: vec![OUT_OF_REACH.to_owned()] },
+            Freshness::Expired => StoreHealth::Expired,
         }
     }
 }

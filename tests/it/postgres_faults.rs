@@ -11,7 +11,7 @@ use ecs_authz::pdp::{DecideError, Defaults, Pdp, Response};
 use ecs_authz::request::{PrincipalParts, Request, RequestParts};
 use ecs_authz::store::cache::PolicyCache;
 use ecs_authz::store::postgres::{OpenError, PostgresSettings, PostgresStore, migrate};
-use ecs_authz::store::{Freshness, PolicyStore, Revision, StoreError};
+use ecs_authz::store::{Freshness, PolicyStore, Revision, StoreError, StoreHealth};
 use libtest_mimic::Trial;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
@@ -372,11 +372,13 @@ fn a_killed_database_is_outlived() {
         world.await_freshness(Freshness::Stale).await;
         // Who is cached is answered and told; who is not gets an error.
         assert_eq!(world.ask("alice").await.unwrap(), "allow stale");
+        assert!(matches!(world.store.health(), StoreHealth::Degraded { .. }));
         assert_eq!(world.ask("bob").await.unwrap(), "deny stale");
         assert!(matches!(world.ask("carol").await, Err(StoreError::Unavailable(_))));
         // Then nobody is.
         world.await_freshness(Freshness::Expired).await;
         assert!(matches!(world.ask("alice").await, Err(StoreError::Expired)));
+        assert_eq!(world.store.health(), StoreHealth::Expired);
 
         server.start_again();
         world.await_freshness(Freshness::Current).await;
