@@ -158,10 +158,12 @@ fn validate_reports_all_faults_and_warnings() {
         text(&bad.stdout),
         "\
 warning: acme/policies/b.json: $.Statement[0].Action[0]: `ecs:servers:strat` covers no action of the table
-error: acme/grants.toml:1: missing field `subject`
+error: acme/grants.toml:1: grant: expected a member `subject`
+error: acme/grants.toml:1: grant: expected a member `policy`
+error: acme/grants.toml:1: grant: expected a member `scope`
 error: acme/policies/a.json: $: expected a member `Version`
 error: acme/policies/a.json: $: expected a member `Statement`
-3 faults: the directory would not be loaded
+5 faults: the directory would not be loaded
 "
     );
 }

@@ -283,8 +283,9 @@ fn every_fault_is_reported_at_once_with_its_place() {
     assert_eq!(
         faults(&dir),
         [
-            "acme/grants.toml:2: expected an id of 1 to 128 bytes, found 0",
-            "acme/grants.toml:3: expected the name of a file in `policies/` or of a system policy, found `gone`",
+            "acme/grants.toml:2: grant.subject.user: expected an id of 1 to 128 bytes, found 0",
+            "acme/grants.toml:3: grant.policy: expected the name of a file in `policies/` or of a system policy, \
+             found `gone`",
             "acme/policies/ECS FullAccess.json: expected another name: a system policy has this one, \
              in whatever letter case",
             "acme/policies/a.json: $.Version: expected `1.0` (a role) or `1.1` (a policy), found `1.2`",
@@ -329,7 +330,7 @@ fn what_is_not_expected_in_the_directory_is_a_fault() {
             "x".repeat(65)
         ),
         "bare: expected a file `grants.toml`: an empty one if the domain has no grants".to_owned(),
-        "typo/grants.toml:1: unknown field `grants`, expected `group` or `grant`".to_owned(),
+        "typo/grants.toml:1: grants: unknown member, expected one of: group, grant".to_owned(),
     ];
     assert_eq!(faults(&dir), expected);
 }

@@ -13,6 +13,9 @@ use crate::policy;
 /// The most bytes of a `grants.toml`: some hundred thousand grants.
 const MAX_GRANTS_BYTES: usize = 16 * 1_024 * 1_024;
 
+/// The most bytes of an id (IAM.1022).
+pub(super) const MAX_ID_BYTES: usize = 128;
+
 /// The coarsest grain of time stamps that common file systems have.
 const GRAIN_SECONDS: i64 = 2;
 
@@ -161,7 +164,7 @@ fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
     let parts = parts.ok_or("expected a name in UTF-8")?;
     match (parts.as_slice(), kind) {
         (_, Kind::Other) => Err("expected a file or a folder"),
-        ([domain_id], Kind::Folder) => is_name(domain_id, 128).then_some(None).ok_or(
+        ([domain_id], Kind::Folder) => is_name(domain_id, MAX_ID_BYTES).then_some(None).ok_or(
             "expected a domain id of at most 128 bytes, without control characters or blanks at its ends",
         ),
         ([_, "policies"], Kind::Folder) => Ok(None),
@@ -185,7 +188,7 @@ fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
 }
 
 /// Whether people can tell the name from others when they see it.
-fn is_name(text: &str, max_bytes: usize) -> bool {
+pub(super) fn is_name(text: &str, max_bytes: usize) -> bool {
     let is_visible = !text.contains(char::is_control) && text.trim() == text;
     is_visible && (1..=max_bytes).contains(&text.len())
 }

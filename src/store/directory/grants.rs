@@ -10,55 +10,51 @@
 //! policy = "ECS CommonOperations"        # a file of policies/, or a system policy
 //! scope = { project = "eu-de-prod" }     # or { enterprise_project = "…" }, "all_projects", "domain"
 //! ```
+//!
+//! Read as strictly as policies are: an unknown member, a wrong type, or an id that people can't tell from another is a
+//! fault. All faults of a file are reported at once, but for those of TOML itself.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::path::Path;
 
-use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use super::fault::{Fault, Place};
+use super::fault::Fault;
+use super::files::{MAX_ID_BYTES, is_name};
 use crate::policy::{Scope, shorten};
+use reader::{Reader, Table, sole_member};
 
-/// The most bytes of an id (IAM.1022).
-const MAX_ID_BYTES: usize = 128;
+mod reader;
 
-/// The file as written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The file.
+#[derive(Debug, Default)]
 pub(super) struct GrantsFile {
-    #[serde(default)]
-    pub(super) group: Vec<GroupEntry>,
-    #[serde(default)]
-    pub(super) grant: Vec<GrantEntry>,
+    pub(super) groups: Vec<GroupEntry>,
+    pub(super) grants: Vec<GrantEntry>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(super) struct GroupEntry {
-    pub(super) id: Spanned<String>,
-    pub(super) members: Vec<Spanned<String>>,
+    pub(super) id: String,
+    pub(super) members: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(super) struct GrantEntry {
-    pub(super) subject: Spanned<SubjectEntry>,
-    pub(super) policy: Spanned<String>,
-    pub(super) scope: Spanned<ScopeEntry>,
+    pub(super) subject: SubjectEntry,
+    pub(super) policy: String,
+    pub(super) scope: ScopeEntry,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum SubjectEntry {
     Group(String),
     User(String),
     Agency(String),
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone)]
 pub(super) enum ScopeEntry {
     Project(String),
     EnterpriseProject(String),
@@ -83,60 +79,99 @@ pub(super) fn parse(
     text: &str,
     is_policy: impl Fn(&str) -> bool,
 ) -> Result<GrantsFile, Vec<Fault>> {
-    let line_starts = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
-    let mut faults = Faults { path, line_starts, faults: Vec::new() };
-    let file: GrantsFile = match toml::from_str(text) {
-        Ok(file) => file,
+    let mut reader = Reader::new(text);
+    let file = match DeTable::parse(text) {
+        Ok(table) => reader.file(&table, is_policy),
         Err(error) => {
-            faults.add(error.span().unwrap_or_default(), error.message());
-            return Err(faults.faults);
+            reader.no_toml(&error);
+            GrantsFile::default()
         }
     };
-    faults.groups(&file.group);
-    for GrantEntry { subject, policy, scope } in &file.grant {
-        let (SubjectEntry::Group(id) | SubjectEntry::User(id) | SubjectEntry::Agency(id)) = subject.get_ref();
-        faults.id(subject.span(), id);
-        if let ScopeEntry::Project(id) | ScopeEntry::EnterpriseProject(id) = scope.get_ref() {
-            faults.id(scope.span(), id);
-        }
-        if !is_policy(policy.get_ref()) {
-            let expected = "expected the name of a file in `policies/` or of a system policy";
-            faults.add(policy.span(), &format!("{expected}, found `{}`", shorten(policy.get_ref())));
-        }
-    }
-    if faults.faults.is_empty() { Ok(file) } else { Err(faults.faults) }
+    let faults = reader.into_faults(path);
+    if faults.is_empty() { Ok(file) } else { Err(faults) }
 }
 
-struct Faults<'a> {
-    path: &'a Path,
-    /// Where each line after the first starts.
-    line_starts: Vec<usize>,
-    faults: Vec<Fault>,
-}
+type Value<'t> = Spanned<DeValue<'t>>;
 
-impl Faults<'_> {
-    fn groups(&mut self, groups: &[GroupEntry]) {
+impl Reader<'_> {
+    fn file(&mut self, table: &Spanned<DeTable<'_>>, is_policy: impl Fn(&str) -> bool) -> GrantsFile {
+        let table = Table { name: "", place: table.span(), members: table.get_ref() };
+        self.known_members(&table, "group, grant");
+        let (groups, grants) = (self.tables(&table, "group"), self.tables(&table, "grant"));
         let mut seen = HashSet::new();
-        for GroupEntry { id, members } in groups {
-            self.id(id.span(), id.get_ref());
-            if !seen.insert(id.get_ref()) {
-                let shown = shorten(id.get_ref());
-                self.add(id.span(), &format!("expected each group once, found `{shown}` twice"));
+        GrantsFile {
+            groups: groups.iter().filter_map(|table| self.group(table, &mut seen)).collect(),
+            grants: grants.iter().filter_map(|table| self.grant(table, &is_policy)).collect(),
+        }
+    }
+
+    fn group(&mut self, table: &Table<'_>, seen: &mut HashSet<String>) -> Option<GroupEntry> {
+        self.known_members(table, "id, members");
+        let id = self.required(table, "id").and_then(|value| {
+            let id = self.id("group.id", value)?;
+            if !seen.insert(id.clone()) {
+                let fault = format!("group.id: expected each group once, found `{}` twice", shorten(&id));
+                self.fault(value.span(), fault);
             }
-            for member in members {
-                self.id(member.span(), member.get_ref());
+            Some(id)
+        });
+        let members = self.required(table, "members").and_then(|value| self.array("group.members", value));
+        let members = members?.iter().filter_map(|member| self.id("group.members", member)).collect();
+        Some(GroupEntry { id: id?, members })
+    }
+
+    fn grant(&mut self, table: &Table<'_>, is_policy: impl Fn(&str) -> bool) -> Option<GrantEntry> {
+        self.known_members(table, "subject, policy, scope");
+        let subject = self.required(table, "subject").and_then(|value| self.subject(value));
+        let policy = self.required(table, "policy").and_then(|value| self.policy(value, is_policy));
+        let scope = self.required(table, "scope").and_then(|value| self.scope(value));
+        Some(GrantEntry { subject: subject?, policy: policy?, scope: scope? })
+    }
+
+    fn subject(&mut self, value: &Value<'_>) -> Option<SubjectEntry> {
+        match sole_member(value) {
+            Some(("group", id)) => self.id("grant.subject.group", id).map(SubjectEntry::Group),
+            Some(("user", id)) => self.id("grant.subject.user", id).map(SubjectEntry::User),
+            Some(("agency", id)) => self.id("grant.subject.agency", id).map(SubjectEntry::Agency),
+            _ => self.unexpected("grant.subject", "a table with one of group, user, agency", value),
+        }
+    }
+
+    fn policy(&mut self, value: &Value<'_>, is_policy: impl Fn(&str) -> bool) -> Option<String> {
+        let name = self.string("grant.policy", value)?;
+        if !is_policy(name) {
+            let expected = "expected the name of a file in `policies/` or of a system policy";
+            self.fault(value.span(), format!("grant.policy: {expected}, found `{}`", shorten(name)));
+        }
+        Some(name.to_owned())
+    }
+
+    fn scope(&mut self, value: &Value<'_>) -> Option<ScopeEntry> {
+        let by_word = value.get_ref().as_str();
+        match (by_word, sole_member(value)) {
+            (Some("all_projects"), _) => Some(ScopeEntry::AllProjects),
+            (Some("domain"), _) => Some(ScopeEntry::Domain),
+            (_, Some(("project", id))) => self.id("grant.scope.project", id).map(ScopeEntry::Project),
+            (_, Some(("enterprise_project", id))) => {
+                self.id("grant.scope.enterprise_project", id).map(ScopeEntry::EnterpriseProject)
+            }
+            _ => {
+                let expected =
+                    "\"all_projects\", \"domain\", or a table with one of project, enterprise_project";
+                self.unexpected("grant.scope", expected, value)
             }
         }
     }
 
-    fn id(&mut self, place: Range<usize>, id: &str) {
+    fn id(&mut self, name: &str, value: &Value<'_>) -> Option<String> {
+        let id = self.string(name, value)?;
         if id.is_empty() || id.len() > MAX_ID_BYTES {
-            self.add(place, &format!("expected an id of 1 to {MAX_ID_BYTES} bytes, found {}", id.len()));
+            let fault = format!("{name}: expected an id of 1 to {MAX_ID_BYTES} bytes, found {}", id.len());
+            self.fault(value.span(), fault);
+        } else if !is_name(id, MAX_ID_BYTES) {
+            let expected = "expected an id without control characters or blanks at its ends";
+            self.fault(value.span(), format!("{name}: {expected}, found `{}`", shorten(id)));
         }
-    }
-
-    fn add(&mut self, place: Range<usize>, message: &str) {
-        let line = 1 + self.line_starts.partition_point(|start| *start <= place.start);
-        self.faults.push(Fault::of(self.path, message.trim_end()).at(Place::Line(line)));
+        Some(id.to_owned())
     }
 }

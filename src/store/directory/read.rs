@@ -223,23 +223,22 @@ impl Reader<'_> {
     }
 
     fn grants(&mut self, path: &Path, domain: &mut Domain, file: GrantsFile) {
-        let groups: HashSet<String> = file.group.iter().map(|group| group.id.get_ref().clone()).collect();
-        for group in file.group {
+        let groups: HashSet<String> = file.groups.iter().map(|group| group.id.clone()).collect();
+        for group in file.groups {
             for member in group.members {
-                let groups = domain.groups_by_user.entry(member.into_inner()).or_default();
-                groups.push(group.id.get_ref().clone());
+                domain.groups_by_user.entry(member).or_default().push(group.id.clone());
             }
         }
-        self.reading.grant_count += file.grant.len();
-        for GrantEntry { subject, policy, scope } in file.grant {
-            self.warn_of_grant(path, &groups, subject.get_ref(), scope.get_ref());
-            let name = policy.get_ref().as_str();
-            let Some(policy) = domain.policies.get(name).or_else(|| self.system.get(name)).cloned() else {
+        self.reading.grant_count += file.grants.len();
+        for GrantEntry { subject, policy: name, scope } in file.grants {
+            self.warn_of_grant(path, &groups, &subject, &scope);
+            let policy = domain.policies.get(&name).or_else(|| self.system.get(name.as_str()));
+            let Some(policy) = policy.cloned() else {
                 // The policy has faults of its own, so the directory is not loaded.
                 continue;
             };
-            let grant = Grant { policy, scope: scope.into_inner().into() };
-            domain.grants.entry(subject.into_inner()).or_default().push(grant);
+            let grant = Grant { policy, scope: scope.into() };
+            domain.grants.entry(subject).or_default().push(grant);
         }
     }
 
