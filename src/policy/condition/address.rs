@@ -31,7 +31,11 @@ fn network(text: &str) -> Option<IpNet> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(IpNet::from(address.to_canonical()));
     }
+    let (address, length) = text.split_once('/')?;
+    // `010.0.0.0/08` is 8.0.0.0/8 to some: a zero in front is no digit of a decimal number everywhere.
+    let is_decimal = length == "0" || !length.starts_with(['0', '+']);
+    let network = IpNet::new(address.parse().ok()?, length.parse().ok().filter(|_| is_decimal)?).ok()?;
     // `10.0.0.7/8` is 10.0.0.0/8 to some and an error to others. A network of mapped addresses would match none.
-    let is_mapped = |network: &IpNet| network.addr().is_ipv6() && network.addr().to_canonical().is_ipv4();
-    text.parse::<IpNet>().ok().filter(|network| network.trunc() == *network && !is_mapped(network))
+    let is_mapped = network.addr().is_ipv6() && network.addr().to_canonical().is_ipv4();
+    (network.trunc() == network && !is_mapped).then_some(network)
 }

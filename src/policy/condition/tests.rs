@@ -152,6 +152,26 @@ fn names_that_are_no_operators_are_refused() {
 }
 
 #[test]
+fn numbers_in_networks_have_no_zero_in_front() {
+    for (value, is_network) in [
+        ("10.0.0.0/8", true),
+        ("0.0.0.0/0", true),
+        ("::/0", true),
+        ("2001:db8::/32", true),
+        ("10.0.0.0/08", false),
+        ("0.0.0.0/00", false),
+        ("2001:db8::/032", false),
+        ("010.0.0.0/8", false),
+        ("10.0.0.0/+8", false),
+        ("10.0.0.0/8/8", false),
+        ("10.0.0.0/ 8", false),
+    ] {
+        let parsed = Condition::parse("IpAddress", "g:SourceIp", &[value]);
+        assert_eq!(parsed.is_ok(), is_network, "{value}");
+    }
+}
+
+#[test]
 fn keys_of_other_services_are_taken_and_the_own_ones_a_closed_list() {
     for name in
         ["g:UserId", "g:RequestTag/team", "ecs:FlavorId", "evs:Encrypted", "obs:prefix", "hw:SourceIp"]
