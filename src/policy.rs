@@ -11,7 +11,7 @@
 //! Pure: no I/O, no clock.
 
 pub use compile::{CompiledPolicy, CompiledStatement, idle_patterns};
-pub use condition::{Condition, ConditionFault, Key, KeyFault, Kind};
+pub use condition::{Condition, ConditionFault, Key, KeyFault, Kind, Likeness};
 pub use document::{Actions, Dependency, Document, MAX_BYTES, Statement, Version};
 pub(crate) use error::shorten;
 pub use error::{DocumentError, DocumentFault};

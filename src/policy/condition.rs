@@ -12,6 +12,7 @@ use std::borrow::Cow;
 
 pub(super) use date::written;
 pub use key::{Key, KeyFault, Kind};
+pub use likeness::Likeness;
 
 use super::error::shorten;
 use super::outcome::Outcome;
@@ -19,12 +20,13 @@ use crate::catalog::Seen;
 use address::AddressTest;
 use date::DateTest;
 use number::NumberTest;
-use operator::{Family, Missing, Operator, Polarity, Quantifier};
+use operator::{Family, Missing, NoOperator, Operator, Polarity, Quantifier};
 use text::TextTest;
 
 mod address;
 mod date;
 mod key;
+mod likeness;
 mod number;
 mod operator;
 mod order;
@@ -60,10 +62,21 @@ enum Test {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionFault {
     /// An operator whose meaning is not documented.
-    #[error(
-        "unknown operator `{0}`: expected one such as StringEquals, NumberLessThan, DateGreaterThan, Bool or IpAddress"
-    )]
-    Operator(String),
+    #[error("unknown operator `{name}`: {}", .like.as_ref().map_or(SOME_OPERATORS.to_owned(), ToString::to_string))]
+    Operator {
+        /// The operator.
+        name: String,
+        /// The operator that it may have been meant to be.
+        like: Option<Likeness>,
+    },
+    /// An operator of known parts that do not go together.
+    #[error("`{part}` does not go with `{with}`")]
+    Combination {
+        /// A prefix or suffix.
+        part: &'static str,
+        /// What it can't stand with.
+        with: &'static str,
+    },
     /// A key that is not known.
     #[error(transparent)]
     Key(#[from] KeyFault),
@@ -84,9 +97,12 @@ pub enum ConditionFault {
         found: String,
     },
     /// `Null` and `IsNullOrEmpty` ask one question.
-    #[error("expected one value, `true` or `false`")]
-    OneValue,
+    #[error("expected one value, `true` or `false`, found {0}")]
+    OneValue(String),
 }
+
+const SOME_OPERATORS: &str =
+    "expected one such as StringEquals, NumberLessThan, DateGreaterThan, Bool or IpAddress";
 
 impl Condition {
     /// Reads a clause.
@@ -100,9 +116,8 @@ impl Condition {
         values: &[&str],
     ) -> Result<Self, (Option<usize>, ConditionFault)> {
         let whole = |fault| (None, fault);
-        let parsed = Operator::parse(operator);
         let Operator { family, polarity, quantifier, missing } =
-            parsed.ok_or_else(|| whole(ConditionFault::Operator(shorten(operator))))?;
+            Operator::parse(operator).map_err(|fault| whole(fault.named(operator)))?;
         let key = Key::parse(key).map_err(|fault| whole(fault.into()))?;
         if let (Some(compared), Some(kind)) = (family.kind(), key.kind())
             && compared != kind
@@ -179,11 +194,28 @@ impl Family {
             Self::Flag => Test::Flag(read_all(values, flag, "`true` or `false`").map_err(fault)?),
             Self::Address => Test::Address(AddressTest::new(values).map_err(fault)?),
             Self::Presence => match values {
-                [value] => Test::Presence(flag(value).ok_or((None, ConditionFault::OneValue))?),
-                _ => return Err((None, ConditionFault::OneValue)),
+                [value] => Test::Presence(flag(value).ok_or_else(|| no_one_value(values))?),
+                _ => return Err(no_one_value(values)),
             },
         })
     }
+}
+
+impl NoOperator {
+    fn named(self, name: &str) -> ConditionFault {
+        match self {
+            Self::Unknown => ConditionFault::Operator { name: shorten(name), like: Operator::like(name) },
+            Self::Combination(part, with) => ConditionFault::Combination { part, with },
+        }
+    }
+}
+
+fn no_one_value(values: &[&str]) -> (Option<usize>, ConditionFault) {
+    let found = match values {
+        [value] => format!("`{}`", shorten(value)),
+        _ => values.len().to_string(),
+    };
+    (None, ConditionFault::OneValue(found))
 }
 
 fn flag(text: &str) -> Option<bool> {

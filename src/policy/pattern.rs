@@ -25,8 +25,8 @@ pub struct Pattern {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternFault {
     /// Longer than the published limit (IAM.1034).
-    #[error("expected an action of at most {MAX_CHARACTERS} characters")]
-    TooLong,
+    #[error("expected an action of at most {MAX_CHARACTERS} characters, found {0}")]
+    TooLong(usize),
     /// A character that no action has (IAM.1035).
     #[error("expected letters, digits, `-`, `_`, `:` and `*` in an action, found {0:?}")]
     Character(char),
@@ -46,8 +46,9 @@ impl Pattern {
     ///
     /// If it is malformed.
     pub fn parse(text: &str, version: Version) -> Result<Self, PatternFault> {
-        if text.chars().count() > MAX_CHARACTERS {
-            return Err(PatternFault::TooLong);
+        let count = text.chars().count();
+        if count > MAX_CHARACTERS {
+            return Err(PatternFault::TooLong(count));
         }
         let is_allowed = |character: char| {
             character.is_ascii_alphanumeric()
@@ -178,7 +179,7 @@ mod tests {
             assert_eq!(Pattern::parse(text, Version::Policy), Err(fault), "{text}");
         }
         let long = format!("ecs:servers:{}", "x".repeat(MAX_CHARACTERS));
-        assert_eq!(Pattern::parse(&long, Version::Policy), Err(PatternFault::TooLong));
+        assert_eq!(Pattern::parse(&long, Version::Policy), Err(PatternFault::TooLong(long.len())));
     }
 
     #[test]

@@ -298,7 +298,7 @@ fn every_fault_is_reported_at_once_with_its_place() {
             "acme/policies/b.json: $.Statement[0].Resource[0]: expected `*` or a resource \
              `service:region:account:type:path`, found `ecs`",
             "acme/policies/b.json: $.Statement[0].Condition.StringEqual['g:UserName']: unknown operator \
-             `StringEqual`: expected one such as StringEquals, NumberLessThan, DateGreaterThan, Bool or IpAddress",
+             `StringEqual`: the nearest known one is `StringEquals`",
             "acme/policies/c.json: $.Statement[0].Condition: a role (version 1.0) has no conditions",
             "acme/policies/c.json: $.Statement[0].Condition: expected 1 to 10 operators, found 0",
             "acme/policies/d.json: $.Depends: a policy (version 1.1) has no dependencies: \

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::likeness::Likeness;
 use crate::policy::error::shorten;
 
 /// A condition key.
@@ -30,8 +31,16 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
     /// A global or ECS key that is not published.
-    #[error("unknown key `{0}`: letter case matters")]
-    Unknown(String),
+    #[error("unknown key `{name}`{}", .like.iter().map(|like| format!(": {like}")).collect::<String>())]
+    Unknown {
+        /// The key.
+        name: String,
+        /// The key that it may have been meant to be.
+        like: Option<Likeness>,
+    },
+    /// `g:RequestTag/` alone.
+    #[error("expected the name of a tag behind `{0}`")]
+    NoTag(&'static str),
     /// Not `service:Name`.
     #[error("expected a key `service:Name`, found `{0}`")]
     Form(String),
@@ -77,6 +86,9 @@ const ECS: [&str; 16] = [
     "ecs:imageID",
 ];
 
+/// The fewest bytes behind a key's service that tell which key it is the beginning of.
+const MIN_BEGINNING: usize = 3;
+
 impl Key {
     /// Reads a key. Global keys and those of ECS are a closed list; of other services any is taken, of whatever type.
     ///
@@ -91,9 +103,9 @@ impl Key {
             _ if known.is_some() => known,
             Some(("g", _)) if is_tag => Some(Kind::Text),
             Some(("ecs", _)) if ECS.contains(&name) => Some(Kind::Text),
-            Some(("g" | "hw" | "ecs", _)) => return Err(KeyFault::Unknown(shorten(name))),
+            Some(("g" | "hw" | "ecs", _)) => return Err(unknown(name)),
             Some((service, rest)) if is_service(service) && !rest.is_empty() => None,
-            _ => return Err(KeyFault::Form(shorten(name))),
+            _ => return Err(malformed(name)),
         };
         Ok(Self { name: name.into(), kind })
     }
@@ -109,6 +121,45 @@ impl Key {
     pub fn kind(&self) -> Option<Kind> {
         self.kind
     }
+}
+
+/// The fault of a key of a closed list.
+fn unknown(name: &str) -> KeyFault {
+    match GLOBAL_PREFIXES.into_iter().find(|prefix| *prefix == name) {
+        Some(prefix) => KeyFault::NoTag(prefix),
+        None => KeyFault::Unknown { name: shorten(name), like: like(name) },
+    }
+}
+
+/// The fault of a key that may be a known one but for its letter case: `G:UserName`.
+fn malformed(name: &str) -> KeyFault {
+    match like(name) {
+        like @ Some(Likeness::Case(_)) => KeyFault::Unknown { name: shorten(name), like },
+        _ => KeyFault::Form(shorten(name)),
+    }
+}
+
+/// The known key that this one looks like.
+fn like(name: &str) -> Option<Likeness> {
+    // Of a tag's key, the prefix is known.
+    let name = name.split_inclusive('/').next().unwrap_or_default();
+    let service = name.split(':').next().unwrap_or_default();
+    let global = GLOBAL.into_iter().map(|(known, _)| known);
+    let known = global.chain(GLOBAL_PREFIXES).chain(ECS).filter(|known| {
+        known.split(':').next().is_some_and(|of_known| of_known.eq_ignore_ascii_case(service))
+    });
+    let nearest = Likeness::find(name, known.clone().map(ToOwned::to_owned), 2);
+    nearest.or_else(|| {
+        let mut kin = known.filter(|known| is_beginning(name, known) || is_beginning(known, name));
+        let one = kin.next().filter(|_| kin.next().is_none());
+        one.map(|known| Likeness::Near(known.to_owned()))
+    })
+}
+
+/// Whether a key begins as another one that says something behind its service.
+fn is_beginning(short: &str, long: &str) -> bool {
+    let named = short.split_once(':').map_or(0, |(_, rest)| rest.len());
+    named >= MIN_BEGINNING && long.starts_with(short)
 }
 
 fn is_service(text: &str) -> bool {

@@ -1,6 +1,7 @@
 //! The names of operators.
 
 use super::key::Kind;
+use super::likeness::Likeness;
 use super::order::Order;
 use super::text::Relation;
 use crate::policy::outcome::Outcome;
@@ -87,31 +88,64 @@ const OPERATORS: [(&str, Family, Polarity, bool); 25] = {
     ]
 };
 
+/// The prefixes that an operator may have.
+const PREFIXES: [&str; 2] = ["ForAnyValue:", "ForAllValues:"];
+
+/// Why a name is that of no operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoOperator {
+    /// No operator has the name.
+    Unknown,
+    /// Two parts of the name that do not go together, each known.
+    Combination(&'static str, &'static str),
+}
+
 impl Operator {
     /// Takes a name apart, if it is one. Letter case matters.
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        let (prefix, name) = match (name.strip_prefix("ForAnyValue:"), name.strip_prefix("ForAllValues:")) {
-            (Some(rest), _) => (Some(Quantifier::Any), rest),
-            (_, Some(rest)) => (Some(Quantifier::All), rest),
-            (None, None) => (None, name),
-        };
-        let (name, missing) = match name.strip_suffix("IfExists") {
-            Some(rest) => (rest, Missing::Fulfils),
-            None => (name, Missing::Decides),
-        };
-        let (base, suffix) = match name.strip_suffix("AnyOf") {
-            Some(rest) => (rest, Some(Quantifier::Any)),
+    pub(super) fn parse(name: &str) -> Result<Self, NoOperator> {
+        let prefix = PREFIXES.into_iter().find(|prefix| name.starts_with(prefix));
+        let name = prefix.and_then(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        let (name, if_exists) = match name.strip_suffix("IfExists") {
+            Some(rest) => (rest, Some("IfExists")),
             None => (name, None),
         };
-        let (_, family, polarity, takes_any_of) = OPERATORS.into_iter().find(|(known, ..)| *known == base)?;
-        let is_decorated = prefix.is_some() || missing == Missing::Fulfils;
-        if (suffix.is_some() && (!takes_any_of || prefix.is_some()))
-            || (family == Family::Presence && is_decorated)
-        {
-            return None;
+        let (base, any_of) = match name.strip_suffix("AnyOf") {
+            Some(rest) => (rest, Some("AnyOf")),
+            None => (name, None),
+        };
+        let known = OPERATORS.into_iter().find(|(known, ..)| *known == base);
+        let (base, family, polarity, takes_any_of) = known.ok_or(NoOperator::Unknown)?;
+        let misfit = match (prefix, any_of, if_exists) {
+            (_, Some(any_of), _) if !takes_any_of => Some((any_of, base)),
+            (Some(prefix), Some(any_of), _) => Some((prefix, any_of)),
+            (Some(part), ..) | (.., Some(part)) if family == Family::Presence => Some((part, base)),
+            _ => None,
+        };
+        if let Some((part, other)) = misfit {
+            return Err(NoOperator::Combination(part, other));
         }
-        let missing = if base == "IsNullOrEmpty" { Missing::OrEmpty } else { missing };
-        Some(Self { family, polarity, quantifier: prefix.or(suffix).unwrap_or(Quantifier::Alike), missing })
+        let quantifier = match (prefix, any_of) {
+            (Some("ForAllValues:"), _) => Quantifier::All,
+            (None, None) => Quantifier::Alike,
+            _ => Quantifier::Any,
+        };
+        let missing = match (base, if_exists) {
+            ("IsNullOrEmpty", _) => Missing::OrEmpty,
+            (_, Some(_)) => Missing::Fulfils,
+            (_, None) => Missing::Decides,
+        };
+        Ok(Self { family, polarity, quantifier, missing })
+    }
+
+    /// The operator that a name may have been meant to be.
+    pub(super) fn like(name: &str) -> Option<Likeness> {
+        let decorated = |base: &'static str| {
+            let prefixes = std::iter::once("").chain(PREFIXES);
+            let suffixes = ["", "AnyOf", "IfExists", "AnyOfIfExists"];
+            prefixes.flat_map(move |prefix| suffixes.map(|suffix| format!("{prefix}{base}{suffix}")))
+        };
+        let names = OPERATORS.into_iter().flat_map(|(base, ..)| decorated(base));
+        Likeness::find(name, names.filter(|name| Self::parse(name).is_ok()), 1)
     }
 }
 

@@ -130,24 +130,67 @@ fn a_key_that_is_not_there_meets_negations_and_if_exists() {
 
 #[test]
 fn names_that_are_no_operators_are_refused() {
-    for name in [
-        "",
-        "StringEqual",
-        "stringEquals",
-        "StringNotStartWith",
-        "StringMatchAnyOf",
-        "DateEquals",
-        "NumberEqualsAnyOf",
-        "NullIfExists",
-        "ForAnyValue:Null",
-        "ForAnyValue:StringEqualsAnyOf",
-        "StringEqualsIfExistsAnyOf",
-        "ForEachValue:StringEquals",
-        "ForAnyValue:ForAllValues:StringEquals",
-        "NumericEquals",
+    let near = |name: &str| Some(Likeness::Near(name.into()));
+    let case = |name: &str| Some(Likeness::Case(name.into()));
+    for (name, like) in [
+        ("", None),
+        ("StringEqual", near("StringEquals")),
+        ("StringEquals ", near("StringEquals")),
+        ("StringEndWithIfExsits", near("StringEndWithIfExists")),
+        ("stringEquals", case("StringEquals")),
+        ("STRINGEQUALSIFEXISTS", case("StringEqualsIfExists")),
+        ("forallvalues:stringmatch", case("ForAllValues:StringMatch")),
+        ("StringNotStartWith", None),
+        ("DateEquals", None),
+        ("StringEqualsIfExistsAnyOf", None),
+        ("ForEachValue:StringEquals", None),
+        ("ForAnyValue:ForAllValues:StringEquals", None),
+        ("NumericEquals", None),
     ] {
         let fault = Condition::parse(name, GLOBAL, &["true"]).unwrap_err();
-        assert_eq!(fault, (None, ConditionFault::Operator(name.to_owned())), "{name}");
+        assert_eq!(fault, (None, ConditionFault::Operator { name: name.to_owned(), like }), "{name}");
+    }
+}
+
+#[test]
+fn parts_of_a_name_that_do_not_go_together_are_told() {
+    for (name, part, with) in [
+        ("StringMatchAnyOf", "AnyOf", "StringMatch"),
+        ("NumberEqualsAnyOf", "AnyOf", "NumberEquals"),
+        ("ForAllValues:NumberEqualsAnyOf", "AnyOf", "NumberEquals"),
+        ("NullAnyOf", "AnyOf", "Null"),
+        ("NullIfExists", "IfExists", "Null"),
+        ("ForAnyValue:Null", "ForAnyValue:", "Null"),
+        ("ForAllValues:IsNullOrEmptyIfExists", "ForAllValues:", "IsNullOrEmpty"),
+        ("ForAnyValue:StringEqualsAnyOf", "ForAnyValue:", "AnyOf"),
+        ("ForAllValues:StringLikeAnyOfIfExists", "ForAllValues:", "AnyOf"),
+    ] {
+        let fault = Condition::parse(name, GLOBAL, &["true"]).unwrap_err();
+        assert_eq!(fault, (None, ConditionFault::Combination { part, with }), "{name}");
+    }
+}
+
+#[test]
+fn an_unknown_key_names_the_known_one_that_it_looks_like() {
+    for (name, fault) in [
+        ("g:username", "unknown key `g:username`: letter case matters, expected `g:UserName`"),
+        ("G:UserName", "unknown key `G:UserName`: letter case matters, expected `g:UserName`"),
+        ("HW:sourceip", "unknown key `HW:sourceip`: letter case matters, expected `hw:SourceIp`"),
+        ("g:requestTag/x", "unknown key `g:requestTag/x`: letter case matters, expected `g:RequestTag/`"),
+        ("g:ResourceTags/x", "unknown key `g:ResourceTags/x`: the nearest known one is `g:ResourceTag/`"),
+        ("g:UsreName", "unknown key `g:UsreName`: the nearest known one is `g:UserName`"),
+        ("ecs:SSHKeyPair", "unknown key `ecs:SSHKeyPair`: the nearest known one is `ecs:SSHKeyPairName`"),
+        ("g:MFAPresentToday", "unknown key `g:MFAPresentToday`: the nearest known one is `g:MFAPresent`"),
+        ("g:User", "unknown key `g:User`: the nearest known one is `g:UserId`"),
+        ("g:MFA", "unknown key `g:MFA`"),
+        ("g:Us", "unknown key `g:Us`"),
+        ("ecs:Password", "unknown key `ecs:Password`"),
+        ("hw:UserName", "unknown key `hw:UserName`"),
+        ("g:", "unknown key `g:`"),
+        ("g:RequestTag/", "expected the name of a tag behind `g:RequestTag/`"),
+        ("X:y", "expected a key `service:Name`, found `X:y`"),
+    ] {
+        assert_eq!(Key::parse(name).unwrap_err().to_string(), fault);
     }
 }
 

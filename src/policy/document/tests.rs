@@ -201,13 +201,14 @@ fn a_faulty_resource_or_condition_is_told_with_its_place() {
         (
             condition(r#"{"StringEqual":{"g:UserName":["a"]}}"#),
             format!(
-                "{at}.StringEqual['g:UserName']: unknown operator `StringEqual`: expected one such as StringEquals, \
-                 NumberLessThan, DateGreaterThan, Bool or IpAddress"
+                "{at}.StringEqual['g:UserName']: unknown operator `StringEqual`: the nearest known one is `StringEquals`"
             ),
         ),
         (
             condition(r#"{"StringEquals":{"g:Username":["a"]}}"#),
-            format!("{at}.StringEquals['g:Username']: unknown key `g:Username`: letter case matters"),
+            format!(
+                "{at}.StringEquals['g:Username']: unknown key `g:Username`: letter case matters, expected `g:UserName`"
+            ),
         ),
         (
             condition(r#"{"StringEquals":{"user":["a"]}}"#),
@@ -237,7 +238,7 @@ fn a_faulty_resource_or_condition_is_told_with_its_place() {
         ),
         (
             condition(r#"{"Null":{"g:UserName":["true","false"]}}"#),
-            format!("{at}.Null['g:UserName']: expected one value, `true` or `false`"),
+            format!("{at}.Null['g:UserName']: expected one value, `true` or `false`, found 2"),
         ),
         (
             condition(r#"{"StringEquals":{"g:UserName":[]}}"#),
