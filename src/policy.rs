@@ -10,7 +10,7 @@
 //!
 //! Pure: no I/O, no clock.
 
-pub use compile::{CompiledPolicy, CompiledStatement, idle_patterns};
+pub use compile::{CompiledPolicy, CompiledStatement};
 pub use condition::{Condition, ConditionFault, Key, KeyFault, Kind, Likeness};
 pub use document::{Actions, Dependency, Document, MAX_BYTES, Statement, Version};
 pub(crate) use error::shorten;
@@ -23,6 +23,7 @@ pub use policy_set::{Grant, PolicySet, Scope};
 pub use resource::{Resource, ResourceFault, ResourcePattern};
 pub use scene::Scene;
 pub use setting::Setting;
+pub use warning::{DocumentWarning, Doubt, warnings};
 
 mod compile;
 mod condition;
@@ -40,3 +41,4 @@ mod resource;
 mod scene;
 mod setting;
 pub mod system;
+mod warning;

@@ -86,22 +86,3 @@ fn actions(statement: &Statement, catalog: &Catalog) -> ActionSet {
     }
     set
 }
-
-/// The patterns of a document that cover no action of the catalog, with their places. Normal in published
-/// policies, and sometimes a slip of the pen.
-#[must_use]
-pub fn idle_patterns(document: &Document, catalog: &Catalog) -> Vec<(String, String)> {
-    let mut idle = Vec::new();
-    for (index, statement) in document.statements.iter().enumerate() {
-        let (member, patterns) = match &statement.actions {
-            Actions::Of(patterns) => ("Action", patterns),
-            Actions::AllBut(patterns) => ("NotAction", patterns),
-        };
-        for (position, pattern) in patterns.iter().enumerate() {
-            if !catalog.actions().any(|(_, action)| pattern.covers(action)) {
-                idle.push((format!("$.Statement[{index}].{member}[{position}]"), pattern.to_string()));
-            }
-        }
-    }
-    idle
-}

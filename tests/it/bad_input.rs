@@ -16,6 +16,7 @@
 //!                                       # or `file`, the path of one more file
 //! fill.many = { text = "x#", times = 3, between = "," }  # `<many>` stands for `x0,x1,x2`, in `says` too
 //! says = ["$: expected value at line 1 column 1"]        # or `ok`: what is within limits is loaded, and counted
+//! warns = []                            # beside `ok`: what is said and refuses nothing
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,8 @@ struct Case {
     fill: BTreeMap<String, Fill>,
     #[serde(default)]
     says: Vec<String>,
+    #[serde(default)]
+    warns: Vec<String>,
     ok: Option<String>,
 }
 
@@ -92,8 +95,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn parse(text: &str) -> Result<CaseFile, String> {
     let file: CaseFile = toml::from_str(text).map_err(|error| error.to_string())?;
     let mut names = BTreeSet::new();
-    for Case { name, says, ok, .. } in &file.case {
-        if !names.insert(name) || says.is_empty() != ok.is_some() {
+    for Case { name, says, warns, ok, .. } in &file.case {
+        if !names.insert(name) || says.is_empty() != ok.is_some() || !(warns.is_empty() || ok.is_some()) {
             return Err(format!("expected one case `{name}`, with `says` or with `ok`"));
         }
     }
@@ -109,9 +112,12 @@ impl Case {
         let store = open(dir.path()).expect("a directory without faults");
         let (path, bytes) = self.file();
         dir.write_bytes(&path, &bytes);
-        let faults: Vec<String> =
-            self.says.iter().map(|line| format!("{prefix}{}", self.filled(line))).collect();
-        self.validate(dir.path(), &faults);
+        let lines = |lines: &[String], prefix: &str| -> Vec<String> {
+            lines.iter().map(|line| format!("{prefix}{}", self.filled(line))).collect()
+        };
+        let faults = lines(&self.says, prefix);
+        let warnings = lines(&self.warns, &prefix.replacen("error: ", "warning: ", 1));
+        self.validate(dir.path(), &[&*warnings, &*faults].concat());
         load(dir.path(), &store, &faults);
     }
 
@@ -144,15 +150,15 @@ impl Case {
     }
 
     /// What the program prints, to the letter, and how it exits.
-    fn validate(&self, dir: &Path, faults: &[String]) {
+    fn validate(&self, dir: &Path, lines: &[String]) {
         let output = Command::new(program()).arg("validate").arg(dir).output().expect("the program");
-        let last = match (&self.ok, faults.len()) {
+        let last = match (&self.ok, self.says.len()) {
             (Some(counts), _) => format!("ok: {counts}"),
             (None, 1) => "1 fault: the directory would not be loaded".to_owned(),
             (None, count) => format!("{count} faults: the directory would not be loaded"),
         };
         let printed = String::from_utf8(output.stdout).expect("UTF-8");
-        assert_eq!(printed.lines().collect::<Vec<_>>(), [faults, &[last]].concat());
+        assert_eq!(printed.lines().collect::<Vec<_>>(), [lines, &[last]].concat());
         assert_eq!(output.status.code(), Some(if self.ok.is_some() { 0 } else { 1 }));
         assert_eq!(output.stderr, b"");
     }

@@ -10,7 +10,7 @@ use super::fault::{Fault, Place};
 use super::files::{self, Kind, Listing, Role, Unread};
 use super::grants::{self, GrantEntry, GrantsFile, ScopeEntry, SubjectEntry};
 use crate::catalog::Catalog;
-use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, idle_patterns, system};
+use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, shorten, system, warnings};
 
 /// How often a directory that changes while it is read is read again.
 const MAX_ATTEMPTS: usize = 5;
@@ -126,6 +126,13 @@ struct DomainFiles {
     digest: Sha256,
 }
 
+impl DomainFiles {
+    /// The names of the policies.
+    fn names(&self) -> HashSet<String> {
+        self.policies.iter().map(|(_, name, _)| name.clone()).collect()
+    }
+}
+
 impl Reader<'_> {
     fn read(mut self, listing: &Listing) -> Reading {
         let (roles, faults) = files::roles(listing);
@@ -174,22 +181,20 @@ impl Reader<'_> {
     }
 
     fn domain(&mut self, domain_id: String, files: DomainFiles) {
+        let (system, names) = (self.system, files.names());
         let mut domain = Domain { digest: files.digest.finalize().into(), ..Default::default() };
-        let mut names = Vec::new();
+        // A policy with faults of its own is no unknown policy.
+        let is_policy = |name: &str| system.contains_key(name) || names.contains(name);
         for (path, name, text) in files.policies {
             self.reading.policy_count += 1;
-            if let Some(policy) = self.policy(&path, &name, &text) {
-                domain.policies.insert(name.clone(), Arc::new(policy));
+            if let Some(policy) = self.policy(&path, &name, &text, is_policy) {
+                domain.policies.insert(name, Arc::new(policy));
             }
-            names.push(name);
         }
         let Some((path, text)) = files.grants else {
             let expected = "expected a file `grants.toml`: an empty one if the domain has no grants";
             return self.reading.faults.push(Fault::of(domain_id, expected));
         };
-        // A policy with faults of its own is no unknown policy.
-        let is_policy =
-            |name: &str| self.system.contains_key(name) || names.iter().any(|known| known == name);
         match grants::parse(&path, &text, is_policy) {
             Ok(file) => self.grants(&path, &mut domain, file),
             Err(faults) => self.reading.faults.extend(faults),
@@ -197,18 +202,24 @@ impl Reader<'_> {
         self.reading.domains.insert(domain_id, domain);
     }
 
-    fn policy(&mut self, path: &Path, name: &str, text: &str) -> Option<CompiledPolicy> {
+    fn policy(
+        &mut self,
+        path: &Path,
+        name: &str,
+        text: &str,
+        is_policy: impl Fn(&str) -> bool,
+    ) -> Option<CompiledPolicy> {
         if system::is_system_policy(name) {
             let expected = "expected another name: a system policy has this one, in whatever letter case";
             self.reading.faults.push(Fault::of(path, expected));
         }
         let compiled = Document::parse(text).map(|document| {
-            let idle = idle_patterns(&document, self.catalog).into_iter();
-            self.reading.warnings.extend(idle.map(|(place, pattern)| {
-                Fault::of(path, format!("`{pattern}` covers no action of the table"))
-                    .at(Place::JsonPath(place))
-            }));
-            CompiledPolicy::compile(name, &document, self.catalog)
+            let policy = CompiledPolicy::compile(name, &document, self.catalog);
+            let warnings = warnings(&document, &policy, self.catalog, is_policy).into_iter();
+            self.reading.warnings.extend(
+                warnings.map(|warning| Fault::of(path, warning.doubt).at(Place::JsonPath(warning.path))),
+            );
+            policy
         });
         match compiled {
             Ok(policy) => Some(policy),
@@ -252,6 +263,7 @@ impl Reader<'_> {
         if let SubjectEntry::Group(id) = subject
             && !groups.contains(id)
         {
+            let id = shorten(id);
             let warning = format!("group `{id}` has no members here: only requests that name it are in it");
             self.reading.warnings.push(Fault::of(path, warning));
         }
