@@ -1,7 +1,7 @@
 //! The PostgreSQL store: policies that several replicas share.
 //!
-//! Replicas hold no state of their own. Each follows the changes of the database ([`feed`]) and reads what concerns a
-//! principal when it is asked for ([`load`]); in front stands the cache. While the database can't be reached, answers are
+//! Replicas hold no state of their own. Each follows the changes of the database (`feed`) and reads what concerns a
+//! principal when it is asked for (`load`); in front stands the cache. While the database can't be reached, answers are
 //! given from the cache for a limited time and said to be stale; then, and for whoever is not cached, there is an error.
 //!
 //! The tables guard themselves ([`migrate`]): whoever writes to them, a change raises the domain's revision, is recorded
