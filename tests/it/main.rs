@@ -39,6 +39,7 @@ mod layout;
 mod mtls;
 mod permissions;
 mod postgres_faults;
+mod postgres_replicas;
 mod random;
 mod readme;
 mod reference;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         mtls::trials(),
         permissions::trials(),
         postgres_faults::trials(),
+        postgres_replicas::trials(),
         random::trials(),
         readme::trials(),
         tables::trials(),

@@ -1,0 +1,152 @@
+//! Several replicas on one database: each decision is one that was right at a revision that its caller may see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ecs_authz::catalog::{Body, Catalog};
+use ecs_authz::pdp::{Defaults, Pdp, Response};
+use ecs_authz::request::{PrincipalParts, Request, RequestParts};
+use ecs_authz::store::cache::PolicyCache;
+use ecs_authz::store::postgres::PostgresStore;
+use libtest_mimic::Trial;
+
+use crate::conformance::postgres::{Database, is_there};
+use crate::support::{block_on, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let tests: [(&str, fn()); 2] = [
+        ("every_decision_was_right_at_its_revision", every_decision_was_right_at_its_revision),
+        ("a_caller_sees_its_own_write_on_every_replica", a_caller_sees_its_own_write_on_every_replica),
+    ];
+    let named =
+        |(name, test)| trial(format!("postgres_replicas::{name}"), test).with_ignored_flag(!is_there());
+    tests.into_iter().map(named).collect()
+}
+
+const REPLICAS: usize = 3;
+const CALLERS: usize = 6;
+const WRITES: u64 = 200;
+
+const SETUP: &str = r#"
+    INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('acme', 'p', '{}');
+    INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind)
+      VALUES ('acme', 'user', 'alice', 'p', 'all_projects')"#;
+
+/// A replica with a cache that keeps all, and one that keeps nothing.
+async fn replica(database: &Database, cache_bytes: u64) -> Pdp {
+    let catalog = Arc::new(Catalog::published().expect("the published tables"));
+    let store = PostgresStore::open(&database.settings(), catalog.clone()).await.expect("a store");
+    let cache = PolicyCache::new(Arc::new(store), catalog.action_count(), cache_bytes);
+    Pdp::new(catalog, cache, Defaults::default())
+}
+
+fn request(min_revision: u64) -> Request {
+    let parts = RequestParts {
+        principal: PrincipalParts {
+            domain_id: "acme".into(),
+            user_id: "alice".into(),
+            project_id: "p".into(),
+            ..Default::default()
+        },
+        method: "GET".into(),
+        path: "/v1/p/cloudservers/7".into(),
+        body: Body::Absent,
+        min_revision,
+        ..Default::default()
+    };
+    Request::new(parts).expect("a request")
+}
+
+/// The revision and whether the call may pass.
+async fn ask(replica: &Pdp, min_revision: u64) -> (u64, bool) {
+    let request = request(min_revision);
+    let response = replica.decide(&request).await.expect("a decision");
+    let Response::Evaluated { revision, .. } = &response else { panic!("{response:?}") };
+    (revision.0, response.decision().is_allow())
+}
+
+/// Writes a policy that allows, or denies. Tells the revision.
+async fn write(client: &mut tokio_postgres::Client, allows: bool) -> u64 {
+    let effect = if allows { "Allow" } else { "Deny" };
+    let document =
+        format!(r#"{{"Version":"1.1","Statement":[{{"Effect":"{effect}","Action":["ecs:*:*"]}}]}}"#);
+    let change = client.transaction().await.expect("a transaction");
+    change.execute("UPDATE ecs_authz.policy SET document = $1", &[&document]).await.expect("an update");
+    let revision: i64 =
+        change.query_one("SELECT revision FROM ecs_authz.domain", &[]).await.expect("a revision").get(0);
+    change.commit().await.expect("a commit");
+    u64::try_from(revision).expect("a revision")
+}
+
+fn every_decision_was_right_at_its_revision() {
+    let database = Database::create();
+    block_on(async {
+        let mut client = database.client().await;
+        client.batch_execute(SETUP).await.unwrap();
+        let first = write(&mut client, true).await;
+        let mut replicas = Vec::new();
+        for cache_bytes in [1_024 * 1_024, 0, 1_024 * 1_024] {
+            replicas.push(replica(&database, cache_bytes).await);
+        }
+        let replicas: Arc<Vec<Pdp>> = Arc::new(replicas);
+        let is_over = Arc::new(AtomicBool::new(false));
+        // Each caller goes from replica to replica, and never back in time.
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let (replicas, is_over) = (replicas.clone(), is_over.clone());
+                tokio::spawn(async move {
+                    let mut seen = Vec::new();
+                    let mut newest = first;
+                    for turn in 0.. {
+                        if is_over.load(Ordering::SeqCst) {
+                            break;
+                        }
+                        let (revision, allows) = ask(&replicas[(caller + turn) % REPLICAS], newest).await;
+                        assert!(revision >= newest, "{revision} after {newest}");
+                        newest = revision;
+                        seen.push((revision, allows));
+                        tokio::task::yield_now().await;
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let mut history = BTreeMap::from([(first, true)]);
+        for number in 0..WRITES {
+            // No pattern that a mix-up could fit by chance.
+            let allows = number % 3 == 0 || number % 7 == 2;
+            history.insert(write(&mut client, allows).await, allows);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        let mut revisions = std::collections::BTreeSet::new();
+        for caller in callers {
+            for (revision, allows) in caller.await.expect("a caller") {
+                assert_eq!(history.get(&revision), Some(&allows), "at revision {revision}");
+                revisions.insert(revision);
+            }
+        }
+        assert!(revisions.len() > 3, "only {revisions:?} were seen");
+    });
+}
+
+fn a_caller_sees_its_own_write_on_every_replica() {
+    let database = Database::create();
+    block_on(async {
+        let mut client = database.client().await;
+        client.batch_execute(SETUP).await.unwrap();
+        write(&mut client, false).await;
+        let mut replicas = Vec::new();
+        for _ in 0..REPLICAS {
+            replicas.push(replica(&database, 1_024 * 1_024).await);
+        }
+        for allows in [true, false, true, true, false] {
+            let revision = write(&mut client, allows).await;
+            for replica in &replicas {
+                let answer =
+                    tokio::time::timeout(std::time::Duration::from_secs(20), ask(replica, revision)).await;
+                assert_eq!(answer.expect("an answer in time"), (revision, allows));
+            }
+        }
+    });
+}
