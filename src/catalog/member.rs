@@ -45,6 +45,12 @@ impl MemberSource {
         match body.member(&self.path) {
             _ if self.unless.iter().any(|path| body.may_have(path)) => Seen::Unknown,
             Seen::Absent if self.absence == Absence::ApiDecides => Seen::Unknown,
+            // Empty is as good as left out.
+            Seen::Values(values)
+                if self.absence == Absence::ApiDecides && values.iter().any(|it| it.is_empty()) =>
+            {
+                Seen::Unknown
+            }
             Seen::Values(values) if !values.iter().all(|value| self.form.allows(value)) => Seen::Unknown,
             seen => seen,
         }
@@ -55,7 +61,7 @@ impl Form {
     fn allows(self, value: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Plain => !value.contains(['/', '?', '#', ':']),
+            Self::Plain => !value.contains(|c: char| matches!(c, '/' | '?' | '#' | ':') || c.is_uppercase()),
         }
     }
 }
@@ -76,12 +82,20 @@ impl BodySummary {
     /// A summary tells the member that it names. It tells that there is none if it names another beside it, or top-level
     /// keys of which none leads there.
     fn member(&self, path: &str) -> Seen<'_> {
+        let top = path.split('.').next().unwrap_or(path);
+        let is_top = |key: &&String| key.eq_ignore_ascii_case(top);
+        let is_alike = |key: &&String| key.eq_ignore_ascii_case(path);
+        // Twice, or in two letter cases: readers of the body may differ.
+        if self.top_level_keys.iter().filter(is_top).count() > 1
+            || self.attributes.keys().filter(is_alike).count() > 1
+        {
+            return Seen::Unknown;
+        }
         if let Some(values) = self.attributes.get(path) {
             return Seen::of(values.iter().map(|value| Cow::Borrowed(value.as_str())).collect());
         }
         let is_in =
             |key: &String, parent: &str| key.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'));
-        let top = path.split('.').next().unwrap_or(path);
         let names_sibling = path
             .rsplit_once('.')
             .is_some_and(|(parent, _)| self.attributes.keys().any(|key| is_in(key, parent)));
@@ -223,6 +237,8 @@ mod tests {
         assert_eq!(summary(&[], &[]).member("a.b"), Seen::Unknown);
         assert_eq!(summary(&["a"], &[("a.b.c", "x")]).member("a.b"), Seen::Unknown);
         assert_eq!(summary(&["a"], &[("a.B", "x")]).member("a.b"), Seen::Unknown);
+        assert_eq!(summary(&["a"], &[("a.B", "y"), ("a.b", "x")]).member("a.b"), Seen::Unknown);
+        assert_eq!(summary(&["a", "A"], &[("a.b", "x")]).member("a.b"), Seen::Unknown);
         assert_eq!(Body::Absent.member("a.b"), Seen::Unknown);
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! A resource with `new = true` is one that the call makes. A key without a place is one that the call decides and
 //! neither path nor body tells. Where a member is left out that is not `optional`, the API finds a value by itself. A
-//! `plain` value is a name, which the API would otherwise take out of a URL.
+//! `plain` value is a name in lower case, which the API would otherwise take out of a URL.
 //!
 //! `build.rs` includes this module, so it names nothing but its siblings.
 

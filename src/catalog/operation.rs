@@ -139,9 +139,11 @@ impl<'c, 'p> Call<'c, 'p> {
     }
 }
 
-/// Whether a value is itself to whoever reads it. Databases trim spaces, and a UUID is the same in any spelling.
+/// Whether a value is itself to whoever reads it. Databases trim spaces, readers of URLs drop control characters, people
+/// don't see what has no width, and a UUID is the same in any spelling.
 fn has_one_reading(value: &str) -> bool {
-    value.trim() == value && is_canonical_if_uuid(value)
+    let is_hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}');
+    value.trim() == value && !value.contains(is_hidden) && is_canonical_if_uuid(value)
 }
 
 fn is_canonical_if_uuid(value: &str) -> bool {
@@ -188,6 +190,9 @@ mod tests {
             "616fb98f46ca-475e-917e-2563e5a8cd19",
             " s1",
             "s1 ",
+            "s\t1",
+            "s1\0",
+            "s\u{200b}1",
         ];
         for value in one {
             assert!(has_one_reading(value), "{value}");

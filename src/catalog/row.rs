@@ -85,7 +85,8 @@ pub struct MemberSource {
 pub enum Form {
     /// Anything.
     Any,
-    /// A name. A URL may be read as its last segment, and `zone:host` as two names: then it can't be told.
+    /// A name in lower case. A URL may be read as its last segment, `zone:host` as two names, and capitals as the name that
+    /// is published: then it can't be told.
     Plain,
 }
 

@@ -33,10 +33,14 @@ fn effect(statement: &pb::StatementReference) -> &'static str {
 }
 
 fn failure(part: &pb::FailedPart) -> String {
-    let found = if part.found.is_empty() { "nothing".to_owned() } else { quoted(&part.found) };
-    let verb = if part.unclear { "can't be told from" } else { "does not hold for" };
     let wanted = if part.wanted.is_empty() { String::new() } else { format!(" {}", quoted(&part.wanted)) };
-    format!("{}{wanted} {verb} {found}", part.element)
+    let came_out = match (part.unclear, part.found.is_empty()) {
+        (true, true) => "can't be told: nobody tells what it asks for".to_owned(),
+        (true, false) => format!("can't be told from {}", quoted(&part.found)),
+        (false, true) => "does not hold for nothing".to_owned(),
+        (false, false) => format!("does not hold for {}", quoted(&part.found)),
+    };
+    format!("{}{wanted} {came_out}", part.element)
 }
 
 fn quoted(texts: &[String]) -> String {

@@ -158,13 +158,14 @@ impl AuthorizationService for Authorize {
         let granted =
             loaded.map_err(|_| self.too_late(caller.identity(), minimum))?.map_err(CallError::from)?;
         let mut permissions = Vec::new();
+        let mut renderer = permission::Renderer::default();
         for (id, action) in listed {
             // Many statements take their time, and others want a turn.
             yield_now().await;
             if Instant::now() >= deadline {
                 return Err(CallError::DeadlineExceeded.into());
             }
-            permissions.push(permission::render(action, granted.of(id)));
+            permissions.push(renderer.render(action, granted.of(id)));
         }
         let (revision, stale) = (granted.revision.0, granted.is_stale);
         Ok(Response::new(pb::ListPermissionsResponse { permissions, revision, stale }))

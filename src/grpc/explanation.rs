@@ -1,5 +1,7 @@
 //! An explanation on the wire, with the smallest grant that would allow the call.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::pb;
@@ -41,10 +43,12 @@ fn smallest_grant(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Option<Stri
     let statement = match reason {
         DenyReason::NoMatchingAllow => {
             let actions = names(operation.actions.iter().copied().filter(is_unmatched).collect());
-            let has_ids = operation.resource.as_ref().is_some_and(|resource| resource.ids.is_some());
-            if has_ids {
+            if operation.resource.is_some() {
                 // Without one of them, the grant would be larger or not enough.
-                let patterns = evaluation.resources().iter().map(pattern).collect::<Option<Vec<String>>>()?;
+                let is_new = operation.resource.as_ref().is_some_and(|resource| resource.ids.is_none());
+                let resources = evaluation.resources();
+                let patterns = resources.iter().map(|resource| pattern(resource, is_new));
+                let patterns = patterns.collect::<Option<BTreeSet<String>>>()?;
                 let patterns = Some(patterns).filter(|patterns| patterns.len() <= MAX_RESOURCES)?;
                 json!({"Effect": "Allow", "Action": actions, "Resource": patterns})
             } else {
@@ -63,11 +67,12 @@ fn smallest_grant(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Option<Stri
     Some(json!({"Version": "1.1", "Statement": [statement]}).to_string())
 }
 
-/// The pattern of one resource alone, if there is one: in any region where none is configured.
-fn pattern(resource: &Resource<'_>) -> Option<String> {
+/// The pattern of one resource alone, if there is one: in any region where none is configured. An object that is made
+/// has no id yet, so its pattern is that of its type.
+fn pattern(resource: &Resource<'_>, is_new: bool) -> Option<String> {
     let Resource { service, region, account, kind, path } = resource;
     // A star in an id would be a pattern of more.
-    let (kind, path) = ((*kind)?, path.as_deref().filter(|path| !path.contains('*'))?);
+    let (kind, path) = ((*kind)?, path.as_deref().filter(|path| is_new || !path.contains('*'))?);
     let text = format!("{service}:{}:{account}:{kind}:{path}", region.unwrap_or("*"));
     ResourcePattern::parse(&text).is_ok().then_some(text)
 }

@@ -6,9 +6,11 @@
 //! Conditions are told, not solved: two that contradict each other are still something that it depends on.
 
 use super::compile::CompiledStatement;
+use super::condition::Condition;
 use super::outcome::Outcome;
 use super::policy_set::{PolicySet, Stage};
 use super::prospect::Prospect;
+use super::resource::ResourcePattern;
 use super::setting::Setting;
 use crate::catalog::ActionId;
 use crate::decision::{Effect, StatementRef};
@@ -65,9 +67,15 @@ enum Applying {
     Never,
 }
 
+/// A part of a statement that limits it.
+enum Limit<'s> {
+    Resources(&'s [ResourcePattern]),
+    Condition(&'s Condition),
+}
+
 /// The outcomes that a part of a statement can have.
-struct Range {
-    part: PendingPart,
+struct Range<'s> {
+    limit: Limit<'s>,
     worst: Outcome,
     best: Outcome,
 }
@@ -205,9 +213,8 @@ impl Stage {
             });
             let mut parts: Vec<PendingPart> = granted.into_iter().collect();
             for range in prospects.iter().flat_map(|it| statement.ranges(action, it)) {
-                if range.worst != Outcome::Met && !parts.contains(&range.part) {
-                    parts.push(range.part);
-                }
+                let part = (range.worst != Outcome::Met).then(|| range.part());
+                parts.extend(part.filter(|part| !parts.contains(part)));
             }
             pending.push(Pending { statement: place, parts });
         }
@@ -217,43 +224,46 @@ impl Stage {
 
 impl CompiledStatement {
     fn always(&self, action: ActionId, prospect: &Prospect<'_>) -> bool {
-        let ranges = self.ranges(action, prospect);
-        Outcome::all(ranges.iter().map(|range| range.worst)).applies(self.effect)
+        Outcome::all(self.ranges(action, prospect).map(|range| range.worst)).applies(self.effect)
     }
 
     fn sometimes(&self, action: ActionId, prospect: &Prospect<'_>) -> bool {
-        let ranges = self.ranges(action, prospect);
-        Outcome::all(ranges.iter().map(|range| range.best)).applies(self.effect)
+        Outcome::all(self.ranges(action, prospect).map(|range| range.best)).applies(self.effect)
     }
 
     /// The outcomes that each part can have.
-    fn ranges(&self, action: ActionId, prospect: &Prospect<'_>) -> Vec<Range> {
-        let mut ranges = Vec::new();
-        if let Some(patterns) = &self.resources {
-            let part = PendingPart {
-                element: "Resource".to_owned(),
-                wanted: patterns.iter().map(ToString::to_string).collect(),
-            };
+    fn ranges<'s>(&'s self, action: ActionId, prospect: &'s Prospect<'_>) -> impl Iterator<Item = Range<'s>> {
+        let resources = self.resources.iter().map(move |patterns| {
             let outcome = self.resource_outcome(&prospect.resource(action));
             // Whatever is not told of the resource is open.
-            ranges.push(Range::new(part, Some(outcome).filter(|outcome| *outcome != Outcome::Unclear)));
-        }
-        for condition in &self.conditions {
-            let part = PendingPart {
-                element: condition.element(),
-                wanted: condition.values.iter().map(ToString::to_string).collect(),
-            };
+            let known = Some(outcome).filter(|outcome| *outcome != Outcome::Unclear);
+            Range::new(Limit::Resources(patterns), known)
+        });
+        let conditions = self.conditions.iter().map(move |condition| {
             let seen = prospect.see(&condition.key, action);
-            ranges.push(Range::new(part, seen.map(|seen| condition.outcome(&seen))));
-        }
-        ranges
+            Range::new(Limit::Condition(condition), seen.map(|seen| condition.outcome(&seen)))
+        });
+        resources.chain(conditions)
     }
 }
 
-impl Range {
+impl<'s> Range<'s> {
     /// The one outcome that is known, or any.
-    fn new(part: PendingPart, known: Option<Outcome>) -> Self {
+    fn new(limit: Limit<'s>, known: Option<Outcome>) -> Self {
         let (worst, best) = known.map_or((Outcome::NotMet, Outcome::Met), |outcome| (outcome, outcome));
-        Self { part, worst, best }
+        Self { limit, worst, best }
+    }
+
+    /// The part as it is told.
+    fn part(&self) -> PendingPart {
+        let (element, wanted): (String, Vec<String>) = match self.limit {
+            Limit::Resources(patterns) => {
+                ("Resource".to_owned(), patterns.iter().map(ToString::to_string).collect())
+            }
+            Limit::Condition(condition) => {
+                (condition.element(), condition.values.iter().map(ToString::to_string).collect())
+            }
+        };
+        PendingPart { element, wanted }
     }
 }

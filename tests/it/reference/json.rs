@@ -14,6 +14,12 @@ pub(super) fn member(body: &Body, path: &str) -> Seen {
         Body::None | Body::Encoded => Seen::Unknown,
         Body::Content { truncated: true, .. } | Body::Summary { truncated: true, .. } => Seen::Unknown,
         Body::Summary { keys, attributes, .. } => {
+            // Twice, or in two letter cases: readers of the body may differ.
+            let tops = keys.iter().filter(|key| key.eq_ignore_ascii_case(names[0])).count();
+            let alike = attributes.keys().filter(|name| name.eq_ignore_ascii_case(path)).count();
+            if tops > 1 || alike > 1 {
+                return Seen::Unknown;
+            }
             if let Some(values) = attributes.get(path) {
                 return Seen::of(values.clone());
             }

@@ -106,7 +106,11 @@ pub(super) fn declared(
     let mut untold = Vec::new();
     for mut entry in members {
         if let (Some(_), Some(path)) = (&entry.kind, &entry.path) {
-            let paths = paths(&certain(json::member(body, path)));
+            let seen = match certain(json::member(body, path)) {
+                Seen::Known(values) if values.contains(&String::new()) => Seen::Unknown,
+                seen => seen,
+            };
+            let paths = paths(&seen);
             objects.extend(paths.into_iter().map(|path| Object { kind: entry.kind.clone(), path }));
         }
         if entry.makes.is_some() {
@@ -121,6 +125,9 @@ pub(super) fn declared(
                 _ if is_doubtful => Seen::Unknown,
                 seen if NAMES.contains(&key.as_str()) && has_no_plain_name(&seen) => Seen::Unknown,
                 Seen::Absent if !entry.optional.contains(key) => Seen::Unknown,
+                Seen::Known(values) if !entry.optional.contains(key) && values.contains(&String::new()) => {
+                    Seen::Unknown
+                }
                 seen => seen,
             };
             keys.insert(key.clone(), seen);
@@ -152,7 +159,9 @@ fn certain(seen: Seen) -> Seen {
 const NAMES: [&str; 3] = ["ecs:AvailabilityZone", "ecs:FlavorId", "ecs:imageID"];
 
 fn has_no_plain_name(seen: &Seen) -> bool {
-    matches!(seen, Seen::Known(values) if values.iter().any(|value| value.contains(['/', '?', '#', ':'])))
+    matches!(seen, Seen::Known(values) if values.iter().any(|value| {
+        value.contains(['/', '?', '#', ':']) || value.chars().any(char::is_uppercase)
+    }))
 }
 
 /// Space around it, or a UUID that is not written as UUIDs are.
@@ -165,7 +174,9 @@ fn is_ambiguous(value: &str) -> bool {
         [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
     };
     let is_canonical = value == canonical || value == digits.to_lowercase();
-    value.trim() != value || (is_uuid && !is_canonical)
+    let hidden = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{feff}'];
+    let has_hidden = value.chars().any(|c| c.is_control() || hidden.contains(&c));
+    value.trim() != value || has_hidden || (is_uuid && !is_canonical)
 }
 
 /// What an action is done to wherever a call needs it, as rows say it.
