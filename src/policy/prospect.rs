@@ -30,9 +30,14 @@ impl<'a> Prospect<'a> {
     pub(super) fn see(&self, key: &Key, action: ActionId) -> Option<Seen<'a>> {
         let mut told_by_call = self.operation.iter().flat_map(|operation| &operation.keys);
         let seen = match self.setting.see(key.name(), action) {
+            // An agency may have one that is not given here.
+            Some(Seen::Absent) if key.name() == "g:UserName" => return None,
             Some(seen) => seen,
             None if told_by_call.any(|told| told.name == key.name() && told.values.is_some()) => return None,
-            None => self.setting.attribute(key.name())?,
+            None => match self.setting.attribute(key.name()) {
+                None if self.setting.lacks(key.name()) => Seen::Absent,
+                told => told?,
+            },
         };
         (seen != Seen::Unknown).then_some(seen)
     }

@@ -79,18 +79,18 @@ impl<'a> Scene<'a> {
         self.setting.attribute(name).unwrap_or_else(|| self.unmentioned(name))
     }
 
-    /// A key that nobody mentions. Tags are told all or none, and every resource has an enterprise project.
+    /// A key that nobody mentions. What is made has no tags yet, who only reads sends none, and every resource has an
+    /// enterprise project.
     fn unmentioned(&self, name: &str) -> Seen<'a> {
-        let caller = self.setting.caller;
-        let tells = |prefix: &str| caller.attributes().any(|key| key.starts_with(prefix));
+        let operation = self.call.operation;
+        let is_new = operation.resource.as_ref().is_some_and(|resource| resource.ids.is_none());
         let is_known_to_be_missing = match name {
             ENTERPRISE_PROJECT => false,
-            // Who signed in without a second factor has none of any age.
-            "g:MFAAge" => caller.mfa_present() == Some(false),
-            _ if name.starts_with("g:ResourceTag/") => tells("g:ResourceTag/"),
-            _ if name == "g:TagKeys" || name.starts_with("g:RequestTag/") => {
-                tells("g:TagKeys") || tells("g:RequestTag/")
-            }
+            _ if self.setting.lacks(name) => true,
+            "g:MFAAge" => false,
+            "g:TagKeys" => operation.method == "GET",
+            _ if name.starts_with("g:RequestTag/") => operation.method == "GET",
+            _ if name.starts_with("g:ResourceTag/") => is_new,
             _ => true,
         };
         if is_known_to_be_missing { Seen::Absent } else { Seen::Unknown }

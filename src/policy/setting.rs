@@ -61,6 +61,19 @@ impl<'a> Setting<'a> {
         Some(Seen::of(values.iter().map(|value| Cow::Borrowed(value.as_str())).collect()))
     }
 
+    /// Whether what is told of other keys says that there is none of this one. Tags are told all or none, and who signed in
+    /// without a second factor has none of any age.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        let tells = |prefix: &str| self.caller.attributes().any(|key| key.starts_with(prefix));
+        match name {
+            "g:MFAAge" => self.caller.mfa_present() == Some(false),
+            "g:TagKeys" => tells("g:RequestTag/"),
+            _ if name.starts_with("g:ResourceTag/") => tells("g:ResourceTag/"),
+            _ if name.starts_with("g:RequestTag/") => tells("g:TagKeys") || tells("g:RequestTag/"),
+            _ => false,
+        }
+    }
+
     /// A resource of the principal's account. What is not told is nothing.
     pub(super) fn resource(
         &self,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ecs_authz::catalog::ActionId;
-use ecs_authz::decision::{DenyReason, Verdict};
+use ecs_authz::decision::{DenyReason, Effect, StatementRef, Verdict};
 use ecs_authz::grpc::pb;
 use ecs_authz::pdp::{Pdp, Response};
 use ecs_authz::policy::{Pending, Permission};
@@ -22,9 +22,11 @@ use crate::support::{PolicyDir, block_on, client, serve, trials};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         what_each_statement_leaves_open_is_told,
+        what_is_told_of_other_keys_leaves_none_open,
         no_call_comes_out_otherwise_than_its_permission_says,
         what_depends_comes_out_both_ways,
         permissions_are_listed_over_grpc,
+        a_long_answer_fits_into_a_message,
         a_malformed_question_names_its_fields,
         a_revision_that_is_not_there_is_unavailable,
     ]
@@ -166,6 +168,26 @@ const ROWS: [Row; 22] = [
     ),
 ];
 
+fn what_is_told_of_other_keys_leaves_none_open() {
+    let ask = |condition: &str, parts: PrincipalParts, attributes: &[(&str, &str)]| {
+        let document = format!(
+            r#"{{"Version":"1.1","Statement":[{{"Effect":"Allow","Action":["ecs:*:*"],"Condition":{condition}}}]}}"#
+        );
+        let grants = "[[grant]]\nsubject = { user = \"alice\" }\npolicy = \"a\"\nscope = \"all_projects\"\n";
+        let dir = PolicyDir::acme(&[("a", &document)], grants);
+        let attributes = attributes.iter().map(|(key, value)| (key.to_string(), vec![value.to_string()]));
+        let context = Context { attributes: attributes.collect(), ..Default::default() };
+        told(&permission(&pdp(dir.path()), &Caller::new(parts, context).expect("a caller"), START))
+    };
+    let tag = r#"{"StringNotEquals":{"g:ResourceTag/owner":["bob"]}}"#;
+    assert_eq!(ask(tag, principal(), &[]), "a[0] if StringNotEquals['g:ResourceTag/owner']=bob");
+    assert_eq!(ask(tag, principal(), &[("g:ResourceTag/env", "prod")]), "allowed by a[0]");
+    let age = r#"{"NumberLessThan":{"g:MFAAge":["60"]}}"#;
+    assert_eq!(ask(age, principal(), &[]), "a[0] if NumberLessThan['g:MFAAge']=60");
+    let without = PrincipalParts { mfa_present: Some(false), ..principal() };
+    assert_eq!(ask(age, without, &[]), "denied");
+}
+
 fn what_each_statement_leaves_open_is_told() {
     for (statements, enterprise, action, expected) in ROWS {
         let dir = PolicyDir::new();
@@ -204,11 +226,14 @@ fn hold(pdp: &Pdp, request: &Request, caller: &Caller) -> BTreeSet<&'static str>
             Permission::Denied(Some(_)) => verdict.denied() == Some(DenyReason::ExplicitDeny),
             Permission::Denied(None) => verdict.denied().is_some(),
             Permission::Depends(statements) => {
-                // Who decides is among those that are told, or sure.
-                let is_told = |verdict: Verdict<'_>| {
-                    verdict.statement().is_none_or(|place| statements.iter().any(|it| it.statement == *place))
-                };
-                !statements.is_empty() && (is_told(verdict) || verdict.denied().is_none())
+                // Who decides is told. An Allow that always applies is not, where it depends on a Deny.
+                let is_told = |place: &StatementRef| statements.iter().any(|it| it.statement == *place);
+                let has_deny = statements.iter().any(|it| it.statement.effect == Effect::Deny);
+                match verdict {
+                    Verdict::Denied(place) => is_told(place),
+                    Verdict::Allowed(place) => is_told(place) || has_deny,
+                    Verdict::Unmatched => !statements.is_empty(),
+                }
             }
         };
         assert!(is_so, "{} {}: {verdict:?}, {}", request.method(), request.path(), told(&permission));
@@ -377,6 +402,40 @@ fn permissions_are_listed_over_grpc() {
         let nowhere = pb::Principal { project_id: String::new(), ..alice() };
         let none = list(&server, ask("", nowhere)).await.unwrap().permissions;
         assert!(none.iter().all(|it| it.state() == pb::PermissionState::Denied && it.statement.is_none()));
+    });
+}
+
+/// Policies as long as policies may be, all of them limited, all about everything.
+fn a_long_answer_fits_into_a_message() {
+    let ids: Vec<String> = (0..150).map(|number| format!("{number:0>30}")).collect();
+    let document = json!({"Version": "1.1", "Statement": [
+        {"Effect": "Allow", "Action": ["*"], "Condition": {"StringEquals": {"ecs:ServerId": ids}}}
+    ]});
+    let document = document.to_string();
+    let names: Vec<String> = (0..70).map(|number| format!("p{number}")).collect();
+    let policies: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), document.as_str())).collect();
+    let grant = |name: &String| {
+        format!(
+            "[[grant]]\nsubject = {{ user = \"alice\" }}\npolicy = \"{name}\"\nscope = \"all_projects\"\n"
+        )
+    };
+    let dir = PolicyDir::acme(&policies, &names.iter().map(grant).collect::<String>());
+    block_on(async {
+        let server = serve(dir.path()).await;
+        let request = pb::ListPermissionsRequest { principal: Some(alice()), ..Default::default() };
+        // The client takes 4 MiB, as clients do.
+        let all = list(&server, request).await.unwrap();
+        assert_eq!(all.permissions.len(), 102);
+        let is_depending = |it: &pb::Permission| it.state() == pb::PermissionState::Depends;
+        assert!(all.permissions.iter().all(is_depending));
+        assert!(all.permissions.iter().any(|it| it.truncated));
+        let request = pb::ListPermissionsRequest {
+            principal: Some(alice()),
+            pattern: START.into(),
+            ..Default::default()
+        };
+        let one = list(&server, request).await.unwrap().permissions.remove(0);
+        assert_eq!((one.depends_on.len(), one.truncated), (64, false));
     });
 }
 

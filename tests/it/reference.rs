@@ -199,8 +199,8 @@ pub(crate) fn decide(domains: &BTreeMap<String, Domain>, question: &Question) ->
     // the objects of the operation, and so does a dependency on the same type of objects. Else it can be any object of the
     // types that the dependency is about elsewhere.
     let policies = Policies::of(domains, principal, enterprise_project.first().map(String::as_str));
-    let Declared { objects, keys, untold } = &operation.declared;
-    let facts = Facts { question, declared: keys, untold };
+    let Declared { objects, keys, untold, makes } = &operation.declared;
+    let facts = Facts { question, declared: keys, untold, is_new: *makes };
     let verdict_on = |action: &str, objects: &[Object]| {
         let touched = objects.iter().map(|object| Resource {
             service: service(action).to_owned(),

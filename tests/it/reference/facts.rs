@@ -29,6 +29,8 @@ pub(super) struct Facts<'a> {
     pub(super) declared: &'a BTreeMap<String, Seen>,
     /// What the operation decides without saying how.
     pub(super) untold: &'a [String],
+    /// Whether the operation makes what it touches.
+    pub(super) is_new: bool,
 }
 
 /// The keys that the server knows by itself.
@@ -99,9 +101,11 @@ impl Facts<'_> {
         match key.split('/').next() {
             // Every resource belongs to one.
             Some("g:EnterpriseProjectId") => false,
-            // Who mentions one tag mentions all.
-            Some("g:ResourceTag") => mentions("g:ResourceTag/"),
-            Some("g:RequestTag" | "g:TagKeys") => mentions("g:RequestTag/") || mentions("g:TagKeys"),
+            // Who mentions one tag mentions all. What is made has none yet, and who reads sends none.
+            Some("g:ResourceTag") => self.is_new || mentions("g:ResourceTag/"),
+            Some("g:RequestTag" | "g:TagKeys") => {
+                self.question.method == "GET" || mentions("g:RequestTag/") || mentions("g:TagKeys")
+            }
             // Without a second factor there is no age of it.
             Some("g:MFAAge") => self.question.principal.mfa_present == Some(false),
             _ => true,

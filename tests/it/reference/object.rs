@@ -17,6 +17,8 @@ pub(super) struct Declared {
     pub(super) keys: BTreeMap<String, Seen>,
     /// Condition keys that it decides without saying how.
     pub(super) untold: Vec<String>,
+    /// Whether it makes what it touches.
+    pub(super) makes: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +106,7 @@ pub(super) fn declared(
         .into_iter()
         .filter(|entry| entry.routes.contains(&route) && entry.body_key.as_deref() == body_key);
     let mut untold = Vec::new();
+    let mut makes = false;
     for mut entry in members {
         if let (Some(_), Some(path)) = (&entry.kind, &entry.path) {
             let seen = match certain(json::member(body, path)) {
@@ -114,6 +117,7 @@ pub(super) fn declared(
             objects.extend(paths.into_iter().map(|path| Object { kind: entry.kind.clone(), path }));
         }
         if entry.makes.is_some() {
+            makes = true;
             objects.push(Object { kind: entry.makes.take(), path: Some("*".to_owned()) });
         }
         for (key, path) in &entry.keys {
@@ -137,7 +141,7 @@ pub(super) fn declared(
     if objects.is_empty() {
         objects.push(Object::none());
     }
-    Declared { objects, keys, untold }
+    Declared { objects, keys, untold, makes }
 }
 
 fn paths(seen: &Seen) -> Vec<Option<String>> {
