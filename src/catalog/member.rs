@@ -31,12 +31,6 @@ impl<'a> Seen<'a> {
     pub fn of(values: Vec<Cow<'a, str>>) -> Self {
         if values.is_empty() { Self::Absent } else { Self::Values(values) }
     }
-
-    /// This text, or none if it is empty.
-    #[must_use]
-    pub fn text(text: &'a str) -> Self {
-        if text.is_empty() { Self::Absent } else { Self::Values(vec![Cow::Borrowed(text)]) }
-    }
 }
 
 impl MemberSource {
@@ -230,7 +224,7 @@ mod tests {
                 truncated: false,
             })
         };
-        assert_eq!(summary(&["a"], &[("a.b", "x")]).member("a.b"), Seen::text("x"));
+        assert_eq!(summary(&["a"], &[("a.b", "x")]).member("a.b"), Seen::of(vec!["x".into()]));
         assert_eq!(summary(&["a"], &[("a.c", "x")]).member("a.b"), Seen::Absent);
         assert_eq!(summary(&["c"], &[]).member("a.b"), Seen::Absent);
         assert_eq!(summary(&["a"], &[]).member("a.b"), Seen::Unknown);
