@@ -103,7 +103,9 @@ fn emit_row(code: &mut String, row: &Row) -> fmt::Result {
     let keys = list(&row.keys, |key| {
         format!("RowKey {{ name: {}, values: {} }}", text(&key.name), source(key.values.as_ref()))
     });
-    writeln!(code, "resource: {resource}, keys: {keys} }},")
+    let project =
+        row.enterprise_project.as_ref().map_or("None".to_owned(), |it| format!("Some({})", text(it)));
+    writeln!(code, "resource: {resource}, enterprise_project: {project}, keys: {keys} }},")
 }
 
 fn source(source: Option<&ValueSource>) -> String {

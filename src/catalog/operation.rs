@@ -34,6 +34,8 @@ pub struct Operation {
     pub body_dependencies: Box<[(Text, Box<[ActionId]>)]>,
     /// The objects that the call touches, if it touches any that it names or makes.
     pub resource: Option<RowResource>,
+    /// The member by which a body can name the enterprise project that the call goes to.
+    pub enterprise_project: Option<Text>,
     /// The condition keys that the call itself decides.
     pub keys: Box<[RowKey]>,
     /// The placeholders of the route and their positions among its segments.
@@ -56,6 +58,7 @@ impl Operation {
                 .map(|entry| (entry.member.clone(), ids(&entry.dependencies)))
                 .collect(),
             resource: row.resource.clone(),
+            enterprise_project: row.enterprise_project.clone(),
             keys: row.keys.iter().cloned().collect(),
             placeholders: placeholders(&route.template),
         }
@@ -68,6 +71,7 @@ impl Operation {
         let by_body = |source: Option<&ValueSource>| matches!(source, Some(ValueSource::Member(_)));
         self.body_key.is_some()
             || !self.body_dependencies.is_empty()
+            || self.enterprise_project.is_some()
             || self.resource.as_ref().is_some_and(|resource| by_body(resource.ids.as_ref()))
             || self.keys.iter().any(|key| by_body(key.values.as_ref()))
     }

@@ -36,6 +36,8 @@ pub(super) struct Row {
     pub body_dependencies: List<BodyDependency>,
     /// The object that the call touches, if it touches one or some that it names.
     pub resource: Option<RowResource>,
+    /// The member by which a body can name the enterprise project that the call goes to.
+    pub enterprise_project: Option<Text>,
     /// The condition keys whose values the call itself decides.
     pub keys: List<RowKey>,
 }

@@ -14,8 +14,8 @@
 //! dependencies = ["ecs:servers:get"]
 //! ```
 //!
-//! `body_key`, `aliases`, `dependencies`, `body_dependencies`, `resource` and `keys` are optional; [`super::object`]
-//! describes the last two. A route has `{project_id}`, by which
+//! `body_key`, `aliases`, `dependencies`, `body_dependencies`, `resource`, `keys` and `enterprise_project` are optional;
+//! [`super::object`] describes `resource` and `keys`; the last is the member by which a body names an enterprise project. A route has `{project_id}`, by which
 //! tenants are isolated; a row of an API without projects says `tenancy = "none"`.
 //!
 //! Here stand the checks of one row by itself; the checks between rows are [`super::compile`]'s.
@@ -180,6 +180,7 @@ struct OperationEntry {
     #[serde(default)]
     tenancy: Tenancy,
     resource: Option<Spanned<ResourceEntry>>,
+    enterprise_project: Option<Spanned<String>>,
     #[serde(default)]
     keys: Vec<Spanned<KeyEntry>>,
 }
@@ -246,6 +247,7 @@ impl Reader<'_> {
             body_dependencies,
             tenancy,
             resource,
+            enterprise_project,
             keys,
         } = entry;
         if tenancy == Tenancy::Project {
@@ -259,6 +261,7 @@ impl Reader<'_> {
             self.checked(&place, entry.into_inner().read(&routes))
         });
         let keys = self.keys(keys, &routes);
+        let enterprise_project = enterprise_project.map(|member| self.member(member));
         let actions = self.actions(place, actions);
         let dependencies = self.dependencies(&actions, dependencies);
         let body_dependencies =
@@ -274,6 +277,7 @@ impl Reader<'_> {
             body_dependencies: List::Owned(body_dependencies),
             actions: owned(actions),
             resource,
+            enterprise_project,
             keys,
         }
     }
@@ -376,16 +380,20 @@ impl Reader<'_> {
 
     fn body_dependency(&mut self, actions: &[String], entry: BodyDependencyEntry) -> BodyDependency {
         let BodyDependencyEntry { member, dependencies } = entry;
-        if member.get_ref().split('.').any(str::is_empty) {
-            self.fault(&member.span(), TableFault::Member(member.get_ref().clone()));
-        }
         if dependencies.is_empty() {
             self.fault(&member.span(), TableFault::Empty("dependencies"));
         }
         BodyDependency {
-            member: member.into_inner().into(),
+            member: self.member(member),
             dependencies: owned(self.dependencies(actions, dependencies)),
         }
+    }
+
+    fn member(&mut self, path: Spanned<String>) -> Text {
+        if path.get_ref().split('.').any(str::is_empty) {
+            self.fault(&path.span(), TableFault::Member(path.get_ref().clone()));
+        }
+        path.into_inner().into()
     }
 
     fn dependencies(&mut self, actions: &[String], names: Vec<Spanned<String>>) -> Vec<String> {

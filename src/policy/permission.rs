@@ -115,7 +115,7 @@ impl PolicySet {
         match enterprise_project.map(|id| self.enterprise.get(id)) {
             Some(None) => {}
             Some(Some(stage)) => {
-                outlook.is_open = false;
+                outlook.is_open = prospect.can_go_elsewhere();
                 outlook.add(stage.outlook(action, prospect));
             }
             None => self.enterprise.values().for_each(|stage| outlook.add(stage.outlook(action, prospect))),
@@ -135,6 +135,9 @@ impl PolicySet {
             for (id, stage) in &self.enterprise {
                 match enterprise_project {
                     Some(told) if told != &**id => {}
+                    Some(_) if prospects.iter().any(Prospect::can_go_elsewhere) => {
+                        pending.extend(stage.pending(action, prospects, Some(id)));
+                    }
                     Some(_) => pending.extend(stage.pending(action, prospects, None)),
                     None => pending.extend(stage.pending(action, prospects, Some(id))),
                 }

@@ -4,6 +4,7 @@ use super::condition::Key;
 use super::resource::Resource;
 use super::setting::Setting;
 use crate::catalog::{ActionId, Operation, Seen};
+use crate::request::ENTERPRISE_PROJECT;
 
 /// Any call.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,11 @@ impl<'a> Prospect<'a> {
         prospects
     }
 
+    /// Whether the call can name another enterprise project than the one that is told.
+    pub(super) fn can_go_elsewhere(&self) -> bool {
+        self.operation.is_some_and(|operation| operation.enterprise_project.is_some())
+    }
+
     /// The values of a key, or nothing if the call tells them, or who asks about it.
     pub(super) fn see(&self, key: &Key, action: ActionId) -> Option<Seen<'a>> {
         let mut told_by_call = self.operation.iter().flat_map(|operation| &operation.keys);
@@ -33,6 +39,7 @@ impl<'a> Prospect<'a> {
             // An agency may have one that is not given here.
             Some(Seen::Absent) if key.name() == "g:UserName" => return None,
             Some(seen) => seen,
+            None if key.name() == ENTERPRISE_PROJECT && self.can_go_elsewhere() => return None,
             None if told_by_call.any(|told| told.name == key.name() && told.values.is_some()) => return None,
             None => match self.setting.attribute(key.name()) {
                 None if self.setting.lacks(key.name()) => Seen::Absent,

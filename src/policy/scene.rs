@@ -76,7 +76,26 @@ impl<'a> Scene<'a> {
         if let Some(index) = self.call.operation.keys.iter().position(|key| key.name == name) {
             return self.told.as_ref().and_then(|told| told.get(index)).cloned().unwrap_or(Seen::Unknown);
         }
-        self.setting.attribute(name).unwrap_or_else(|| self.unmentioned(name))
+        match self.setting.attribute(name) {
+            // The body names another one.
+            Some(Seen::Values(_)) if name == ENTERPRISE_PROJECT && self.enterprise_project().is_none() => {
+                Seen::Unknown
+            }
+            Some(seen) => seen,
+            None => self.unmentioned(name),
+        }
+    }
+
+    /// The enterprise project that the call goes to: the one that is told, unless the body may name another.
+    pub(super) fn enterprise_project(&self) -> Option<&'a str> {
+        let told = self.setting.caller.enterprise_project()?;
+        let Some(member) = &self.call.operation.enterprise_project else { return Some(told) };
+        let is_told = match self.request.body().member(member) {
+            Seen::Absent => true,
+            Seen::Values(named) => named == [told],
+            Seen::Unknown => false,
+        };
+        is_told.then_some(told)
     }
 
     /// A key that nobody mentions. What is made has no tags yet, who only reads sends none, and every resource has an

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use facts::Facts;
+use facts::{Facts, Seen};
 use object::{Declared, Object};
 use policy::{Policies, Verdict};
 use resource::Resource;
@@ -198,9 +198,16 @@ pub(crate) fn decide(domains: &BTreeMap<String, Domain>, question: &Question) ->
     // 3. and 4. Every action and every dependency is judged by the same policies, by the same facts. An action touches
     // the objects of the operation, and so does a dependency on the same type of objects. Else it can be any object of the
     // types that the dependency is about elsewhere.
-    let policies = Policies::of(domains, principal, enterprise_project.first().map(String::as_str));
-    let Declared { objects, keys, untold, makes } = &operation.declared;
-    let facts = Facts { question, declared: keys, untold, is_new: *makes };
+    let Declared { objects, keys, untold, makes, enterprise_project: named } = &operation.declared;
+    // The body may name another place than the one that is told.
+    let goes_elsewhere = match named {
+        None | Some(Seen::Absent) => false,
+        Some(Seen::Known(named)) => named != enterprise_project,
+        Some(Seen::Unknown) => true,
+    };
+    let told = enterprise_project.first().map(String::as_str).filter(|_| !goes_elsewhere);
+    let policies = Policies::of(domains, principal, told);
+    let facts = Facts { question, declared: keys, untold, is_new: *makes, goes_elsewhere };
     let verdict_on = |action: &str, objects: &[Object]| {
         let touched = objects.iter().map(|object| Resource {
             service: service(action).to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Question, Time, service, value};
+use super::{ENTERPRISE_PROJECT, Question, Time, service, value};
 
 /// The values of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) struct Facts<'a> {
     pub(super) untold: &'a [String],
     /// Whether the operation makes what it touches.
     pub(super) is_new: bool,
+    /// Whether the call may go to another enterprise project than the one that is told.
+    pub(super) goes_elsewhere: bool,
 }
 
 /// The keys that the server knows by itself.
@@ -85,6 +87,9 @@ impl Facts<'_> {
             "g:RequestedRegion" => always(region),
             _ if self.declared.contains_key(key) => self.declared[key].clone(),
             _ => match attributes.get(key) {
+                Some(values) if key == ENTERPRISE_PROJECT && self.goes_elsewhere && !values.is_empty() => {
+                    Seen::Unknown
+                }
                 Some(values) => Seen::of(values.clone()),
                 None if self.is_known_to_be_missing(key) => Seen::Absent,
                 None => Seen::Unknown,

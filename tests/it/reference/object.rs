@@ -19,6 +19,8 @@ pub(super) struct Declared {
     pub(super) untold: Vec<String>,
     /// Whether it makes what it touches.
     pub(super) makes: bool,
+    /// What the body says of the enterprise project that the call goes to; nothing if it has no word for it.
+    pub(super) enterprise_project: Option<Seen>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,8 @@ struct Members {
     untold: Vec<String>,
     /// The type of the object that the call makes.
     makes: Option<String>,
+    /// The member that names the enterprise project of what is made.
+    enterprise_project: Option<String>,
 }
 
 /// What the call of an operation says of itself.
@@ -107,6 +111,7 @@ pub(super) fn declared(
         .filter(|entry| entry.routes.contains(&route) && entry.body_key.as_deref() == body_key);
     let mut untold = Vec::new();
     let mut makes = false;
+    let mut enterprise_project = None;
     for mut entry in members {
         if let (Some(_), Some(path)) = (&entry.kind, &entry.path) {
             let seen = match certain(json::member(body, path)) {
@@ -137,11 +142,12 @@ pub(super) fn declared(
             keys.insert(key.clone(), seen);
         }
         untold.extend(entry.untold);
+        enterprise_project = entry.enterprise_project.map(|path| json::member(body, &path));
     }
     if objects.is_empty() {
         objects.push(Object::none());
     }
-    Declared { objects, keys, untold, makes }
+    Declared { objects, keys, untold, makes, enterprise_project }
 }
 
 fn paths(seen: &Seen) -> Vec<Option<String>> {
