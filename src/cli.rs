@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::ConfigError;
 use crate::decision::DependencyMode;
-use crate::server::{StartError, causes};
+use crate::server::StartError;
 use crate::store::postgres;
 
 mod actions;
@@ -91,7 +91,7 @@ enum CommandError {
     Start(#[from] StartError),
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("{}", causes(.0))]
+    #[error("{}", postgres::causes(.0))]
     Migrate(postgres::OpenError),
     #[error("{0}")]
     Usage(String),

@@ -97,7 +97,7 @@ pub enum StartError {
     #[error(transparent)]
     Policies(#[from] OpenError),
     /// The database can't be used.
-    #[error("{}", causes(.0))]
+    #[error("{}", postgres::causes(.0))]
     Database(#[from] postgres::OpenError),
     /// The directory can't be watched.
     #[error("the policy directory can't be watched for changes")]
@@ -120,15 +120,6 @@ pub enum StartError {
     /// The reflection service can't be built.
     #[error("reflection can't be served")]
     Reflection(#[from] tonic_reflection::server::Error),
-}
-
-/// An error and its causes on one line: what keeps a server from starting is read where it was started.
-#[must_use]
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut shown: Vec<String> = causes.map(ToString::to_string).collect();
-    shown.dedup();
-    shown.join(": ")
 }
 
 /// A server that answers.

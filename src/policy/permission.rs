@@ -132,15 +132,11 @@ impl PolicySet {
     ) -> Vec<Pending> {
         let mut pending = self.project.pending(action, prospects, None);
         if !self.project.always_allows(action, prospects) {
-            for (id, stage) in &self.enterprise {
-                match enterprise_project {
-                    Some(told) if told != &**id => {}
-                    Some(_) if prospects.iter().any(Prospect::can_go_elsewhere) => {
-                        pending.extend(stage.pending(action, prospects, Some(id)));
-                    }
-                    Some(_) => pending.extend(stage.pending(action, prospects, None)),
-                    None => pending.extend(stage.pending(action, prospects, Some(id))),
-                }
+            let is_sure_where =
+                enterprise_project.is_some() && !prospects.iter().any(Prospect::can_go_elsewhere);
+            let stages = self.enterprise.iter();
+            for (id, stage) in stages.filter(|(id, _)| enterprise_project.is_none_or(|told| told == &***id)) {
+                pending.extend(stage.pending(action, prospects, (!is_sure_where).then_some(id)));
             }
         }
         pending.truncate(MAX_PENDING);

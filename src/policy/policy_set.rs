@@ -133,7 +133,7 @@ impl PolicySet {
 
     /// Evaluates the conditions of all statements about an action, once for all resources.
     fn hear(&self, action: ActionId, scene: &Scene<'_>) -> Hearing<'_> {
-        let second = scene.enterprise_project().and_then(|id| self.enterprise.get(id));
+        let second = scene.enterprise_project.and_then(|id| self.enterprise.get(id));
         Hearing {
             action,
             first: self.project.hear(action, scene),

@@ -14,6 +14,8 @@ pub struct Scene<'a> {
     pub(super) call: Call<'a, 'a>,
     /// The call as it was sent.
     pub(super) request: &'a Request,
+    /// The enterprise project that the call goes to. Asked for each action, so the body is asked once.
+    pub(super) enterprise_project: Option<&'a str>,
     /// What the call tells of each of the operation's keys, once it was read.
     told: Option<Box<[Seen<'a>]>>,
 }
@@ -22,7 +24,8 @@ impl<'a> Scene<'a> {
     /// A call by this request. The setting is that of its caller.
     #[must_use]
     pub fn new(setting: Setting<'a>, call: Call<'a, 'a>, request: &'a Request) -> Self {
-        Self { setting, call, request, told: None }
+        let enterprise_project = enterprise_project(setting, call, request);
+        Self { setting, call, request, enterprise_project, told: None }
     }
 
     /// Reads what the call tells. Done once, and only where conditions may ask: a body is as long as its sender likes,
@@ -78,24 +81,12 @@ impl<'a> Scene<'a> {
         }
         match self.setting.attribute(name) {
             // The body names another one.
-            Some(Seen::Values(_)) if name == ENTERPRISE_PROJECT && self.enterprise_project().is_none() => {
+            Some(Seen::Values(_)) if name == ENTERPRISE_PROJECT && self.enterprise_project.is_none() => {
                 Seen::Unknown
             }
             Some(seen) => seen,
             None => self.unmentioned(name),
         }
-    }
-
-    /// The enterprise project that the call goes to: the one that is told, unless the body may name another.
-    pub(super) fn enterprise_project(&self) -> Option<&'a str> {
-        let told = self.setting.caller.enterprise_project()?;
-        let Some(member) = &self.call.operation.enterprise_project else { return Some(told) };
-        let is_told = match self.request.body().member(member) {
-            Seen::Absent => true,
-            Seen::Values(named) => named == [told],
-            Seen::Unknown => false,
-        };
-        is_told.then_some(told)
     }
 
     /// A key that nobody mentions. What is made has no tags yet, who only reads sends none, and every resource has an
@@ -114,4 +105,16 @@ impl<'a> Scene<'a> {
         };
         if is_known_to_be_missing { Seen::Absent } else { Seen::Unknown }
     }
+}
+
+/// The enterprise project that is told, unless the body may name another.
+fn enterprise_project<'a>(setting: Setting<'a>, call: Call<'a, 'a>, request: &'a Request) -> Option<&'a str> {
+    let told = setting.caller.enterprise_project()?;
+    let Some(member) = &call.operation.enterprise_project else { return Some(told) };
+    let is_told = match request.body().member(member) {
+        Seen::Absent => true,
+        Seen::Values(named) => named == [told],
+        Seen::Unknown => false,
+    };
+    is_told.then_some(told)
 }

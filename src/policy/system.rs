@@ -2,6 +2,7 @@
 //!
 //! Source: ECS user guide, service overview, Permissions; the documents stand in `src/policy/system/`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::compile::CompiledPolicy;
@@ -50,16 +51,20 @@ pub fn is_system_policy(name: &str) -> bool {
     SYSTEM_POLICIES.iter().any(|(system, _)| system.eq_ignore_ascii_case(name))
 }
 
+/// The system policies by name.
+pub type SystemPolicies = HashMap<Arc<str>, Arc<CompiledPolicy>>;
+
 /// Compiles the system policies.
 ///
 /// # Errors
 ///
 /// None in practice: a test compiles them.
-pub fn compile(catalog: &Catalog) -> Result<Vec<Arc<CompiledPolicy>>, Vec<DocumentError>> {
-    SYSTEM_POLICIES
-        .iter()
-        .map(|(name, text)| Ok(Arc::new(CompiledPolicy::compile(name, &Document::parse(text)?, catalog))))
-        .collect()
+pub fn compile(catalog: &Catalog) -> Result<SystemPolicies, Vec<DocumentError>> {
+    let compiled = |(name, text): &(&str, &str)| {
+        let policy = CompiledPolicy::compile(name, &Document::parse(text)?, catalog);
+        Ok((policy.name.clone(), Arc::new(policy)))
+    };
+    SYSTEM_POLICIES.iter().map(compiled).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Where a server's policies come from.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,15 +44,6 @@ impl PolicySource {
             Self::Postgres(settings) => {
                 Ok(OpenStore::Postgres(Arc::new(PostgresStore::open(settings, catalog).await?)))
             }
-        }
-    }
-}
-
-impl fmt::Display for PolicySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(root) => root.display().fmt(f),
-            Self::Postgres(settings) => settings.url.fmt(f),
         }
     }
 }

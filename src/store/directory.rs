@@ -19,7 +19,8 @@ use tokio::sync::watch;
 
 use super::{LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreHealth};
 use crate::catalog::Catalog;
-use crate::policy::{CompiledPolicy, DocumentError, Grant, Scope, system};
+use crate::policy::system::SystemPolicies;
+use crate::policy::{DocumentError, Grant, Scope, system};
 use crate::request::{Identity, Subject};
 
 pub use fault::{Fault, Faults};
@@ -42,7 +43,7 @@ const MAX_SHOWN: usize = 100;
 pub struct DirectoryStore {
     root: PathBuf,
     catalog: Arc<Catalog>,
-    system: HashMap<Arc<str>, Arc<CompiledPolicy>>,
+    system: SystemPolicies,
     current: ArcSwap<Snapshot>,
     health: ArcSwap<StoreHealth>,
     changed: watch::Sender<()>,
@@ -98,7 +99,7 @@ impl DirectoryStore {
         let system = system::compile(&catalog).map_err(OpenError::System)?;
         let store = Self {
             root: root.into(),
-            system: system.into_iter().map(|policy| (policy.name.clone(), policy)).collect(),
+            system,
             catalog,
             current: ArcSwap::default(),
             health: ArcSwap::from_pointee(StoreHealth::Current),

@@ -7,7 +7,7 @@
 //! The tables guard themselves ([`migrate`]): whoever writes to them, a change raises the domain's revision, is recorded
 //! and announced in its own transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio_postgres::NoTls;
 
 use super::{Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreError, StoreHealth};
 use crate::catalog::Catalog;
+use crate::policy::system::SystemPolicies;
 use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, Scope, system};
 use crate::request::Identity;
 use feed::{Feed, FeedError};
@@ -48,7 +49,7 @@ pub struct PostgresStore {
     pool: Pool,
     known: Arc<Known>,
     catalog: Arc<Catalog>,
-    system: HashMap<Arc<str>, Arc<CompiledPolicy>>,
+    system: SystemPolicies,
     /// By etag: a policy is compiled once, however many principals have it.
     compiled: moka::sync::Cache<i64, Arc<CompiledPolicy>>,
     /// Its end ends the following of changes.
@@ -125,7 +126,7 @@ impl PostgresStore {
             pool,
             known,
             catalog,
-            system: system.into_iter().map(|policy| (policy.name.clone(), policy)).collect(),
+            system,
             compiled: moka::sync::Cache::new(MAX_COMPILED),
             _feed: feed.map_err(|error: FeedError| unreachable(error.into()))?,
         })
@@ -242,6 +243,15 @@ impl PolicyStore for PostgresStore {
             Freshness::Expired => StoreHealth::Expired,
         }
     }
+}
+
+/// An error and its causes on one line: what keeps a server from starting is read where it was started.
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut shown: Vec<String> = causes.map(ToString::to_string).collect();
+    shown.dedup();
+    shown.join(": ")
 }
 
 fn pool(settings: &PostgresSettings) -> Result<Pool, deadpool_postgres::BuildError> {

@@ -10,6 +10,7 @@ use super::fault::{Fault, Place};
 use super::files::{self, Kind, Listing, Role, Unread};
 use super::grants::{self, GrantEntry, GrantsFile, ScopeEntry, SubjectEntry};
 use crate::catalog::Catalog;
+use crate::policy::system::SystemPolicies;
 use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, shorten, system, warnings};
 
 /// How often a directory that changes while it is read is read again.
@@ -71,13 +72,11 @@ impl Domain {
     }
 }
 
-type Policies = HashMap<Arc<str>, Arc<CompiledPolicy>>;
-
 /// Reads the directory. The listing is what was read, whole; without one, it is worth another try.
 ///
 /// Files that change meanwhile are read again: half of an old state and half of a new one is neither. Writers
 /// should still replace files by renaming, since a file can be half-written for longer than we look.
-pub(super) fn read(root: &Path, catalog: &Catalog, system: &Policies) -> (Option<Listing>, Reading) {
+pub(super) fn read(root: &Path, catalog: &Catalog, system: &SystemPolicies) -> (Option<Listing>, Reading) {
     let mut before = match files::list(root) {
         Ok(listing) => listing,
         Err(fault) => return (None, Reading { faults: vec![fault], ..Default::default() }),
@@ -106,7 +105,6 @@ impl Reading {
     /// If the built-in policies do not compile, which a test rules out.
     pub fn of(root: &Path, catalog: &Catalog) -> Result<Self, Vec<DocumentError>> {
         let system = system::compile(catalog)?;
-        let system = system.into_iter().map(|policy| (policy.name.clone(), policy)).collect();
         Ok(read(root, catalog, &system).1)
     }
 }
@@ -114,7 +112,7 @@ impl Reading {
 struct Reader<'a> {
     root: &'a Path,
     catalog: &'a Catalog,
-    system: &'a Policies,
+    system: &'a SystemPolicies,
     reading: Reading,
 }
 

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
+use super::causes;
 use super::known::Known;
 use super::settings::DatabaseUrl;
 use crate::store::{Freshness, Revision};
@@ -81,7 +82,7 @@ impl Follower {
                 None => self.connect_again().await,
             };
             let Err(error) = listener.follow(&self.known).await;
-            tracing::warn!(error = %chain(&error), "changes of policies can't be followed");
+            tracing::warn!(error = %causes(&error), "changes of policies can't be followed");
             self.known.set_freshness(Freshness::Stale);
         }
     }
@@ -95,7 +96,7 @@ impl Follower {
                     tracing::info!(after = ?since.elapsed(), "changes of policies are followed again");
                     return listener;
                 }
-                Err(error) => tracing::debug!(error = %chain(&error), "the database can't be reached"),
+                Err(error) => tracing::debug!(error = %causes(&error), "the database can't be reached"),
             }
             if since.elapsed() >= self.max_stale {
                 self.known.set_freshness(Freshness::Expired);
@@ -190,10 +191,4 @@ impl Listener {
 pub(super) fn revision(number: i64) -> Revision {
     // The schema has no revision below zero.
     Revision(u64::try_from(number).unwrap_or_default())
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -41,7 +41,7 @@ pub enum SchemaError {
 /// # Errors
 ///
 /// If the database refuses.
-pub async fn version(client: &Client) -> Result<i32, SchemaError> {
+async fn version(client: &Client) -> Result<i32, SchemaError> {
     let has_table = "SELECT to_regclass('ecs_authz.schema_version') IS NOT NULL";
     if !client.query_one(has_table, &[]).await?.get::<_, bool>(0) {
         return Ok(0);
@@ -55,7 +55,7 @@ pub async fn version(client: &Client) -> Result<i32, SchemaError> {
 /// # Errors
 ///
 /// If it is another one, or the database refuses.
-pub async fn check(client: &Client) -> Result<(), SchemaError> {
+pub(super) async fn check(client: &Client) -> Result<(), SchemaError> {
     match version(client).await? {
         VERSION => Ok(()),
         found if found < VERSION => Err(SchemaError::Older { found }),
@@ -84,7 +84,7 @@ pub async fn run(url: &DatabaseUrl) -> Result<Vec<i32>, OpenError> {
 /// # Errors
 ///
 /// If the schema is newer, or the database refuses. The steps before stay.
-pub async fn migrate(client: &mut Client) -> Result<Vec<i32>, SchemaError> {
+async fn migrate(client: &mut Client) -> Result<Vec<i32>, SchemaError> {
     let mut taken = Vec::new();
     for (number, statements) in MIGRATIONS {
         let step = client.transaction().await?;
