@@ -8,9 +8,12 @@ use tokio_postgres::{Client, NoTls};
 use super::{DatabaseUrl, OpenError};
 
 /// The versions, in order. One that was released is never changed.
-const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("migrations/0001_policies.sql"))];
+const MIGRATIONS: [(i32, &str); 2] = [
+    (1, include_str!("migrations/0001_policies.sql")),
+    (2, include_str!("migrations/0002_administration.sql")),
+];
 /// The version that this program reads and writes.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names the lock that lets one migration run at a time. Any number does, if nobody else takes it.

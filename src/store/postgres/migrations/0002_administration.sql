@@ -1,0 +1,52 @@
+-- What administration needs: names and documents as long as those of files, one revision a transaction, and the
+-- history of one policy.
+
+SET LOCAL search_path = ecs_authz;
+
+-- A policy's name has up to 64 characters, which may be more bytes than an id has. A name with a slash, or with a dot in
+-- front, could not be a file's.
+CREATE DOMAIN policy_name AS text COLLATE "C"
+  CHECK (char_length(VALUE) BETWEEN 1 AND 64 AND VALUE !~ '[[:cntrl:]/]' AND VALUE !~ '^\.' AND VALUE = btrim(VALUE));
+
+-- With the generated column go its indexes.
+ALTER TABLE policy_grant DROP COLUMN policy;
+ALTER TABLE policy_grant DROP CONSTRAINT policy_grant_domain_id_own_policy_fkey;
+ALTER TABLE policy ALTER COLUMN name TYPE policy_name;
+ALTER TABLE policy_grant
+  ALTER COLUMN own_policy TYPE policy_name,
+  ALTER COLUMN system_policy TYPE policy_name,
+  ADD COLUMN policy text COLLATE "C" NOT NULL
+    GENERATED ALWAYS AS (coalesce(own_policy::text, system_policy::text)) STORED,
+  ADD FOREIGN KEY (domain_id, own_policy) REFERENCES policy;
+CREATE UNIQUE INDEX ON policy_grant
+  (domain_id, subject_kind, subject_id, policy, scope_kind, (coalesce(scope_id::text, '')));
+CREATE INDEX ON policy_grant (domain_id, policy);
+
+-- The provider's limit of a request body: what counts towards the 6,144 characters is not known to SQL.
+ALTER TABLE policy DROP CONSTRAINT policy_document_check;
+ALTER TABLE policy ADD CHECK (octet_length(document) BETWEEN 2 AND 32768);
+
+CREATE INDEX ON change (domain_id, (coalesce(after, before) ->> 'name'), id) WHERE what = 'policy';
+
+-- One revision a transaction, however many rows it changes: a reader sees all of it or nothing, and to raise the revision
+-- of one row for each of many thousands would take quadratic time.
+CREATE OR REPLACE FUNCTION record_change() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = ecs_authz, pg_temp AS $$
+DECLARE
+  changed_domain identifier := coalesce(NEW.domain_id, OLD.domain_id);
+  next_revision bigint;
+  actor text := coalesce(nullif(current_setting('ecs_authz.actor', true), ''), 'sql:' || session_user);
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.domain_id <> NEW.domain_id THEN
+    RAISE EXCEPTION 'a row stays in its domain: remove it and add another one';
+  END IF;
+  -- INVARIANT: a domain that this transaction has raised is locked by it, so nobody has raised it since.
+  UPDATE domain SET revision = revision + 1, changed_in = pg_current_xact_id()
+    WHERE id = changed_domain AND (changed_in <> pg_current_xact_id() OR revision = 0);
+  SELECT revision INTO next_revision FROM domain WHERE id = changed_domain;
+  INSERT INTO change (domain_id, revision, actor, what, before, after)
+    VALUES (changed_domain, next_revision, actor, TG_TABLE_NAME,
+      CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END, CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END);
+  PERFORM pg_notify('ecs_authz', changed_domain);
+  RETURN NULL;
+END $$;
