@@ -25,8 +25,11 @@ use compile::Source;
 use row::{List, MemberSource, Row, Text, ValueSource};
 
 const TABLES: &str = "src/catalog/tables";
-const PROTOS: [&str; 2] =
-    ["proto/ecs/authz/v1/authorization.proto", "proto/envoy/service/auth/v3/external_auth.proto"];
+const PROTOS: [&str; 3] = [
+    "proto/ecs/authz/v1/authorization.proto",
+    "proto/ecs/authz/v1/policy_admin.proto",
+    "proto/envoy/service/auth/v3/external_auth.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -6,6 +6,9 @@ use std::{fs, io};
 use serde::Deserialize;
 
 use crate::grpc::ext_authz::ExtAuthzConfig;
+pub use admin::{AdminConfig, AdminTls, SecretError, TokenConfig};
+
+pub mod admin;
 
 /// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -14,6 +17,8 @@ pub struct Config {
     /// Envoy's external authorization. Served only if it is configured: without a source of identity, there is
     /// nobody to decide about.
     pub ext_authz: Option<ExtAuthzConfig>,
+    /// The policy admin service. Served only if it is configured.
+    pub admin: Option<AdminConfig>,
 }
 
 /// Why a configuration file can't be used.
@@ -63,7 +68,8 @@ impl Config {
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
             ConfigError::Content { path: path.to_owned(), line, message: error.message().to_owned() }
         })?;
-        match config.ext_authz.as_ref().and_then(ExtAuthzConfig::fault) {
+        let of_ext_authz = config.ext_authz.as_ref().and_then(ExtAuthzConfig::fault);
+        match of_ext_authz.or_else(|| config.admin.as_ref()?.fault()) {
             Some(message) => Err(ConfigError::Meaning { path: path.to_owned(), message }),
             None => Ok(config),
         }

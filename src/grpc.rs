@@ -3,6 +3,7 @@
 //! The wire types are always named `pb::…`. A decision is an answer; a fault of the caller or of ours is a gRPC
 //! status, and which ones there are is the closed set of [`status`].
 
+pub mod admin;
 pub mod authorize;
 mod deadline;
 mod explanation;

@@ -49,7 +49,7 @@
 //! | [`policy`] | catalog, decision, request |
 //! | [`store`] | catalog, policy, request |
 //! | [`pdp`] | catalog, decision, policy, request, store |
-//! | [`grpc`] | catalog, clock, decision, pdp, policy, request |
+//! | [`grpc`] | catalog, clock, decision, pdp, policy, request, store |
 //! | [`health`] | store |
 //! | [`config`] | grpc |
 //! | [`server`] | catalog, config, decision, grpc, health, pdp, store |

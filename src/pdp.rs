@@ -80,6 +80,14 @@ impl Response<'_> {
     }
 }
 
+/// What is known before policies are looked at.
+enum Routed<'r> {
+    /// The call is denied whatever they say.
+    Answered(Response<'r>),
+    /// They decide.
+    Open(Call<'r, 'r>),
+}
+
 /// What a caller may do, by the policies of one revision.
 #[derive(Debug)]
 pub struct Permissions<'r> {
@@ -120,18 +128,42 @@ impl Pdp {
     ///
     /// If the principal's policies can't be had.
     pub async fn decide<'r>(&'r self, request: &'r Request) -> Result<Response<'r>, DecideError> {
-        let call = match self.catalog.resolve(request.method(), request.path(), request.body()) {
-            Ok(call) => call,
-            Err(error) => return Ok(Response::Unresolved(error)),
-        };
-        if is_foreign(&call, request) {
-            return Ok(Response::ForeignProject(call));
+        match self.route(request) {
+            Routed::Answered(response) => Ok(response),
+            Routed::Open(call) => {
+                let loaded = self.load(request.identity(), request.min_revision()).await?;
+                Ok(self.evaluate(call, request, loaded))
+            }
         }
-        let loaded = self.load(request.identity(), request.min_revision()).await?;
+    }
+
+    /// Decides a request by these policies, whatever the store holds. Whether they are the principal's is up to the caller.
+    #[must_use]
+    pub fn decide_by<'r>(&'r self, request: &'r Request, policies: LoadedPolicies) -> Response<'r> {
+        match self.route(request) {
+            Routed::Answered(response) => response,
+            Routed::Open(call) => self.evaluate(call, request, policies),
+        }
+    }
+
+    fn route<'r>(&'r self, request: &'r Request) -> Routed<'r> {
+        match self.catalog.resolve(request.method(), request.path(), request.body()) {
+            Err(error) => Routed::Answered(Response::Unresolved(error)),
+            Ok(call) if is_foreign(&call, request) => Routed::Answered(Response::ForeignProject(call)),
+            Ok(call) => Routed::Open(call),
+        }
+    }
+
+    fn evaluate<'r>(
+        &'r self,
+        call: Call<'r, 'r>,
+        request: &'r Request,
+        loaded: LoadedPolicies,
+    ) -> Response<'r> {
         let mode = self.defaults.dependency_mode.or(request.dependency_mode());
         let scene = Scene::new(self.setting(request.caller()), call, request);
         let LoadedPolicies { policies, revision, is_stale } = loaded;
-        Ok(Response::Evaluated { evaluation: evaluate(scene, policies, mode), revision, is_stale })
+        Response::Evaluated { evaluation: evaluate(scene, policies, mode), revision, is_stale }
     }
 
     /// What a caller may do. Waits for the revision that is asked for: who asks sets the deadline.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -28,8 +28,11 @@ use crate::store::cache::PolicyCache;
 use crate::store::directory::OpenError;
 use crate::store::{PolicyStore, postgres};
 
+use admin::AdminListener;
+pub use admin::AdminListenerError;
 pub use policies::{OpenStore, PolicySource};
 
+mod admin;
 mod policies;
 
 /// The names under which `grpc.health.v1` reports: the server as a whole, and each service.
@@ -120,6 +123,9 @@ pub enum StartError {
     /// The reflection service can't be built.
     #[error("reflection can't be served")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// Policies can't be administered as it is configured.
+    #[error("the policy admin service can't be served: {}", postgres::causes(.0))]
+    Admin(#[from] AdminListenerError),
 }
 
 /// A server that answers.
@@ -131,10 +137,12 @@ pub struct RunningServer {
     pub http_addr: SocketAddr,
     /// What is served.
     pub store: OpenStore,
+    /// Where policies are administered, if they are: the port that was bound.
+    pub admin_addr: Option<SocketAddr>,
     health: HealthReporter,
     stop: watch::Sender<bool>,
-    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
-    http: JoinHandle<io::Result<()>>,
+    /// The listeners. Each goes on until it is told to stop.
+    listeners: JoinSet<io::Result<()>>,
 }
 
 /// How a server stopped.
@@ -190,24 +198,31 @@ impl RunningServer {
         let (http_listener, http_addr) = bind(config.http_addr).await?;
         let stop = watch::Sender::new(false);
         let health = HealthReporter::new();
+        let mut listeners = JoinSet::new();
+        let admin_addr = match &config.config.admin {
+            None => None,
+            Some(admin) => {
+                let admin = AdminListener::open(admin, &config.policies, &store, pdp.clone()).await?;
+                let addr = admin.addr;
+                listeners.spawn(admin.serve(stopped(&stop)));
+                Some(addr)
+            }
+        };
         let ext_authz = config.config.ext_authz;
         // The last one is served only if it is configured.
         for service in SERVICES.into_iter().take(if ext_authz.is_some() { 3 } else { 2 }) {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
-        let grpc = serve_grpc(grpc_listener, pdp, ext_authz, &health, stopped(&stop))?;
+        listeners.spawn(serve_grpc(grpc_listener, pdp, ext_authz, &health, stopped(&stop))?);
         let http = axum::serve(http_listener, health::routes(store.store()));
-        let http = tokio::spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
-        Ok(Self { grpc_addr, http_addr, store, health, stop, grpc, http })
+        listeners.spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
+        Ok(Self { grpc_addr, http_addr, admin_addr, store, health, stop, listeners })
     }
 
     /// Waits for a listener to end by itself, which is a fault.
     pub async fn ended(&mut self) -> io::Error {
-        let outcome = tokio::select! {
-            outcome = &mut self.grpc => outcome.map_err(io::Error::other).and_then(|it| it.map_err(io::Error::other)),
-            outcome = &mut self.http => outcome.map_err(io::Error::other).flatten(),
-        };
-        outcome.err().unwrap_or_else(|| io::Error::other("a listener ended"))
+        let outcome = self.listeners.join_next().await.map(|ended| ended.map_err(io::Error::other).flatten());
+        outcome.and_then(Result::err).unwrap_or_else(|| io::Error::other("a listener ended"))
     }
 
     /// Stops: health says NOT_SERVING, the listeners close, and calls in flight are answered for at most `limit`.
@@ -220,10 +235,11 @@ impl RunningServer {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
         }
         self.stop.send_replace(true);
-        let (grpc, http) = (self.grpc.abort_handle(), self.http.abort_handle());
+        let mut listeners = self.listeners;
         let drained = async {
-            self.grpc.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
-            self.http.await.map_err(io::Error::other)??;
+            while let Some(ended) = listeners.join_next().await {
+                ended.map_err(io::Error::other)??;
+            }
             Ok(Drain::Complete)
         };
         let end_watches = async {
@@ -240,17 +256,15 @@ impl RunningServer {
             }
             drained.await
         };
-        timeout(limit, drained).await.unwrap_or_else(|_| {
-            grpc.abort();
-            http.abort();
-            Ok(Drain::CutShort)
-        })
+        // What is left of the listeners ends with them.
+        timeout(limit, drained).await.unwrap_or(Ok(Drain::CutShort))
     }
 }
 
 fn refuse_exposure(config: &ServerConfig) -> Result<(), StartError> {
-    let addrs = [config.grpc_addr, config.http_addr];
-    let exposed = addrs.into_iter().find(|addr| !addr.ip().is_loopback());
+    let admin = config.config.admin.as_ref().filter(|admin| admin.tls.is_none()).map(|admin| admin.listen);
+    let addrs = [config.grpc_addr, config.http_addr].into_iter().chain(admin);
+    let exposed = { addrs }.find(|addr| !addr.ip().is_loopback());
     match (config.exposure, exposed) {
         (Exposure::Loopback, Some(addr)) => Err(StartError::Exposed(addr)),
         _ => Ok(()),
@@ -272,14 +286,9 @@ fn serve_grpc(
     ext_authz: Option<ExtAuthzConfig>,
     health: &HealthReporter,
     stopped: impl Future<Output = ()> + Send + 'static,
-) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError> {
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that clients can show the details of an error.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
+) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, StartError> {
+    let served = SERVICES.into_iter().skip(1).take(if ext_authz.is_some() { 2 } else { 1 });
+    let served: Vec<&str> = served.collect();
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let server = Server::builder()
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
@@ -292,11 +301,22 @@ fn serve_grpc(
         .add_optional_service(ext_authz.map(|config| ExtAuthz::new(pdp, config).into_service()))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(reflection(&served).build_v1()?)
+        .add_service(reflection(&served).build_v1alpha()?);
     // `Server::tcp_nodelay` does not reach a listener of our own.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Ok(tokio::spawn(server.serve_with_incoming_shutdown(incoming, stopped)))
+    Ok(async { server.serve_with_incoming_shutdown(incoming, stopped).await.map_err(io::Error::other) })
+}
+
+/// Tells clients of these services, and of health.
+fn reflection(services: &[&str]) -> tonic_reflection::server::Builder<'static> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // So that clients can show the details of an error.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("grpc.health.v1.Health");
+    services.iter().fold(builder, |builder, service| builder.with_service_name(*service))
 }
 
 /// Completes when the server is told to stop, or is gone.

@@ -15,7 +15,9 @@ use crate::policy::Grant;
 use crate::request::Identity;
 
 pub mod cache;
+pub mod content;
 pub mod directory;
+pub mod name;
 pub mod postgres;
 
 /// The revision of a domain's policies. It grows with every change; zero is a domain that the store never had.

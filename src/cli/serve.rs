@@ -105,6 +105,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
 /// The one line that says that the server is ready, with a call to copy.
 fn announce(server: &RunningServer) -> io::Result<()> {
     let RunningServer { grpc_addr, http_addr, .. } = server;
+    if let Some(admin_addr) = server.admin_addr {
+        tracing::info!(%admin_addr, "policies are administered here");
+    }
     match &server.store {
         OpenStore::Directory { store, .. } => {
             tracing::info!(%http_addr, domains = store.domain_count(), "health is served at /readyz");

@@ -96,7 +96,7 @@ impl AuthorizationService for Authorize {
         &self,
         request: Request<pb::AuthorizeRequest>,
     ) -> Result<Response<pb::AuthorizeResponse>, Status> {
-        let deadline = Instant::now() + deadline::budget(request.metadata());
+        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
         let response = self.authorize_one(request.into_inner(), deadline, Patience::UntilDeadline).await?;
         record(&response);
         Ok(Response::new(response))
@@ -106,7 +106,7 @@ impl AuthorizationService for Authorize {
         &self,
         request: Request<pb::BatchAuthorizeRequest>,
     ) -> Result<Response<pb::BatchAuthorizeResponse>, Status> {
-        let deadline = Instant::now() + deadline::budget(request.metadata());
+        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
         let pb::BatchAuthorizeRequest { requests } = request.into_inner();
         if !(1..=MAX_BATCH).contains(&requests.len()) {
             let expected = format!("expected 1 to {MAX_BATCH} requests, found {}", requests.len());
@@ -149,7 +149,7 @@ impl AuthorizationService for Authorize {
         &self,
         request: Request<pb::ListPermissionsRequest>,
     ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
-        let deadline = Instant::now() + deadline::budget(request.metadata());
+        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
         let pb::ListPermissionsRequest { principal, context, pattern, min_revision } = request.into_inner();
         let listed = self.actions(&pattern)?;
         let caller = parse::caller(principal, context).map_err(CallError::from)?;

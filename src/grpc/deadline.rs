@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tonic::metadata::MetadataMap;
 
-/// The most that one call may take, whatever its caller grants: who waits longer has gone away.
-const BUDGET: Duration = Duration::from_secs(2);
+/// The most that one decision may take, whatever its caller grants: who waits longer has gone away.
+pub(super) const DECISION: Duration = Duration::from_secs(2);
 
 /// The time for a call: what its `grpc-timeout` leaves, less a tenth so that our own answer arrives before the
-/// deadline, and at most [`BUDGET`].
-pub(super) fn budget(metadata: &MetadataMap) -> Duration {
+/// deadline, and at most `limit`.
+pub(super) fn budget(metadata: &MetadataMap, limit: Duration) -> Duration {
     let asked = metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
-    asked.map_or(BUDGET, |timeout| (timeout / 10 * 9).min(BUDGET))
+    asked.map_or(limit, |timeout| (timeout / 10 * 9).min(limit))
 }
 
 /// A timeout as gRPC writes it: at most eight digits and a unit (gRPC over HTTP/2, Requests).
@@ -61,11 +61,11 @@ mod tests {
         let budget_of = |value: &'static str| {
             let mut metadata = MetadataMap::new();
             metadata.insert("grpc-timeout", value.parse().unwrap());
-            budget(&metadata)
+            budget(&metadata, DECISION)
         };
         assert_eq!(budget_of("100m"), Duration::from_millis(90));
-        assert_eq!(budget_of("1H"), BUDGET);
-        assert_eq!(budget_of("soon"), BUDGET);
-        assert_eq!(budget(&MetadataMap::new()), BUDGET);
+        assert_eq!(budget_of("1H"), DECISION);
+        assert_eq!(budget_of("soon"), DECISION);
+        assert_eq!(budget(&MetadataMap::new(), DECISION), DECISION);
     }
 }

@@ -101,7 +101,7 @@ impl ExtAuthz {
 #[tonic::async_trait]
 impl Authorization for ExtAuthz {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let deadline = Instant::now() + deadline::budget(request.metadata());
+        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
         Ok(Response::new(self.decide(request.into_inner(), deadline).await))
     }
 }

@@ -6,6 +6,7 @@ use tonic_types::{BadRequest, FieldViolation as StatusViolation, StatusExt as _}
 use super::pb;
 use crate::pdp::DecideError;
 use crate::request::{FieldViolation, InvalidRequest};
+use crate::store::postgres::administration::AdminError;
 
 /// Why a call of ours has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,23 +24,42 @@ pub enum CallError {
         minimum: u64,
     },
     /// There was no time.
-    #[error("no decision within the deadline: try again")]
+    #[error("no answer within the deadline: try again")]
     DeadlineExceeded,
+    /// Nobody who may administer.
+    #[error("expected a bearer token or a client certificate that the configuration knows")]
+    Unauthenticated,
+    /// What an administrator asks for is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// It is in another state than the administrator expects.
+    #[error("{0}")]
+    Conflict(String),
+    /// A change that would leave a grant without its policy.
+    #[error("{0}")]
+    Precondition(String),
+    /// The database of an administrator can't be reached or failed.
+    #[error("the database can't be reached or failed: read what is there, then try again")]
+    Database,
 }
 
 impl CallError {
     fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::Unavailable | Self::Behind { .. } => Code::Unavailable,
+            Self::Unavailable | Self::Behind { .. } | Self::Database => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::Missing(_) => Code::NotFound,
+            Self::Conflict(_) => Code::Aborted,
+            Self::Precondition(_) => Code::FailedPrecondition,
         }
     }
 
     fn violations(&self) -> &[FieldViolation] {
         match self {
             Self::Invalid(InvalidRequest { violations }) => violations,
-            Self::Unavailable | Self::Behind { .. } | Self::DeadlineExceeded => &[],
+            _ => &[],
         }
     }
 
@@ -64,6 +84,21 @@ impl From<DecideError> for CallError {
             DecideError::Store(cause) => {
                 tracing::error!(error = &cause as &dyn std::error::Error, "no decision");
                 Self::Unavailable
+            }
+        }
+    }
+}
+
+impl From<AdminError> for CallError {
+    fn from(error: AdminError) -> Self {
+        let told = error.to_string();
+        match error {
+            AdminError::Missing { .. } => Self::Missing(told),
+            AdminError::Conflict { .. } => Self::Conflict(told),
+            AdminError::Granted { .. } | AdminError::UnknownPolicy(_) => Self::Precondition(told),
+            AdminError::Pool(_) | AdminError::Database(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "policies can't be administered");
+                Self::Database
             }
         }
     }

@@ -28,6 +28,7 @@ use migrate::SchemaError;
 
 pub use settings::{DatabaseUrl, PostgresSettings, UrlFault};
 
+pub mod administration;
 mod feed;
 mod known;
 mod load;
@@ -111,7 +112,8 @@ impl PostgresStore {
             url: settings.url.to_string(),
             cause,
         };
-        let pool = pool(settings).map_err(|error| unreachable(error.into()))?;
+        let pool = pool(&settings.url, settings.max_connections, READ_TIMEOUT)
+            .map_err(|error| unreachable(error.into()))?;
         let client = pool.get().await.map_err(|error| match error {
             // What the pool adds to it helps nobody.
             PoolError::Backend(error) => unreachable(error.into()),
@@ -254,14 +256,19 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     shown.join(": ")
 }
 
-fn pool(settings: &PostgresSettings) -> Result<Pool, deadpool_postgres::BuildError> {
+/// Connections whose statements may take as long as this.
+fn pool(
+    url: &DatabaseUrl,
+    max_connections: usize,
+    limit: Duration,
+) -> Result<Pool, deadpool_postgres::BuildError> {
     let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let mut address = settings.url.config().clone();
+    let mut address = url.config().clone();
     // The server gives up when we do.
-    address.options(format!("-c statement_timeout={}", READ_TIMEOUT.as_millis()));
+    address.options(format!("-c statement_timeout={}", limit.as_millis()));
     Pool::builder(Manager::from_config(address, NoTls, config))
-        .max_size(settings.max_connections)
-        .wait_timeout(Some(READ_TIMEOUT))
+        .max_size(max_connections)
+        .wait_timeout(Some(limit))
         .create_timeout(Some(READ_TIMEOUT * 2))
         .recycle_timeout(Some(READ_TIMEOUT))
         .runtime(Runtime::Tokio1)

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod admin;
 mod bad_input;
 mod cache;
 mod cached;
@@ -51,6 +52,7 @@ mod unanswered;
 
 fn main() -> ExitCode {
     let trials: Vec<Trial> = [
+        admin::trials(),
         bad_input::trials(),
         cache::trials(),
         cached::trials(),

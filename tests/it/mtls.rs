@@ -57,9 +57,9 @@ const GATEWAY: &str = "spiffe://acme.example/gateway";
 const BATCH: &str = "spiffe://acme.example/batch";
 
 /// An authority, and its certificate for those who trust it.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 /// A certificate that proves who a caller is.
@@ -69,13 +69,23 @@ struct Credentials {
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "an authority of the tests");
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate for these URIs and DNS names, and its key.
+    pub(crate) fn issue_pem(&self, names: &[&str]) -> (String, String) {
+        let (dns, uris): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| !name.contains("://"));
+        let (certificate, key) = self.sign(&uris, |params| {
+            let dns = dns.iter().map(|name| SanType::DnsName((*name).try_into().unwrap()));
+            params.subject_alt_names.extend(dns);
+        });
+        (certificate.pem(), key.serialize_pem())
     }
 
     /// A certificate for these URIs.

@@ -9,12 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fault::Fault;
 use crate::policy;
+use crate::store::name::{id_fault, policy_name_fault};
 
 /// The most bytes of a `grants.toml`: some hundred thousand grants.
 const MAX_GRANTS_BYTES: usize = 16 * 1_024 * 1_024;
-
-/// The most bytes of an id (IAM.1022).
-pub(super) const MAX_ID_BYTES: usize = 128;
 
 /// The coarsest grain of time stamps that common file systems have.
 const GRAIN_SECONDS: i64 = 2;
@@ -164,7 +162,7 @@ fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
     let parts = parts.ok_or("expected a name in UTF-8")?;
     match (parts.as_slice(), kind) {
         (_, Kind::Other) => Err("expected a file or a folder"),
-        ([domain_id], Kind::Folder) => is_name(domain_id, MAX_ID_BYTES).then_some(None).ok_or(
+        ([domain_id], Kind::Folder) => id_fault(domain_id).is_none().then_some(None).ok_or(
             "expected a domain id of at most 128 bytes, without control characters or blanks at its ends",
         ),
         ([_, "policies"], Kind::Folder) => Ok(None),
@@ -173,11 +171,8 @@ fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
         }
         ([domain_id, "policies", file], Kind::File) => {
             let name = file.strip_suffix(".json").ok_or("expected a policy document `<name>.json`")?;
-            if name.chars().count() > 64 || !is_name(name, usize::MAX) {
-                return Err(
-                    "expected a policy name of 1 to 64 characters, none of them a control character, \
-                            without blanks at its ends",
-                );
+            if let Some(expected) = policy_name_fault(name) {
+                return Err(expected);
             }
             Ok(Some(Role::Policy { domain_id: (*domain_id).to_owned(), name: name.to_owned() }))
         }
@@ -185,12 +180,6 @@ fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
         ([_, "policies", ..], _) => Err("expected a policy document `<name>.json`"),
         _ => Err("expected only `grants.toml` and the folder `policies` in a domain's folder"),
     }
-}
-
-/// Whether people can tell the name from others when they see it.
-pub(super) fn is_name(text: &str, max_bytes: usize) -> bool {
-    let is_visible = !text.contains(char::is_control) && text.trim() == text;
-    is_visible && (1..=max_bytes).contains(&text.len())
 }
 
 /// Why a file has no text.

@@ -21,8 +21,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::Fault;
-use super::files::{MAX_ID_BYTES, is_name};
-use crate::policy::{Scope, shorten};
+use crate::policy::shorten;
+use crate::store::content::{GrantEntry, ScopeEntry, SubjectEntry};
+use crate::store::name::id_fault;
 use reader::{Reader, Table, sole_member};
 
 mod reader;
@@ -38,39 +39,6 @@ pub(super) struct GrantsFile {
 pub(super) struct GroupEntry {
     pub(super) id: String,
     pub(super) members: Vec<String>,
-}
-
-#[derive(Debug)]
-pub(super) struct GrantEntry {
-    pub(super) subject: SubjectEntry,
-    pub(super) policy: String,
-    pub(super) scope: ScopeEntry,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum SubjectEntry {
-    Group(String),
-    User(String),
-    Agency(String),
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum ScopeEntry {
-    Project(String),
-    EnterpriseProject(String),
-    AllProjects,
-    Domain,
-}
-
-impl From<ScopeEntry> for Scope {
-    fn from(entry: ScopeEntry) -> Self {
-        match entry {
-            ScopeEntry::Project(id) => Self::Project(id.into()),
-            ScopeEntry::EnterpriseProject(id) => Self::EnterpriseProject(id.into()),
-            ScopeEntry::AllProjects => Self::AllProjects,
-            ScopeEntry::Domain => Self::Domain,
-        }
-    }
 }
 
 /// Reads the file. `is_policy` tells whether a policy of a name exists.
@@ -165,12 +133,8 @@ impl Reader<'_> {
 
     fn id(&mut self, name: &str, value: &Value<'_>) -> Option<String> {
         let id = self.string(name, value)?;
-        if id.is_empty() || id.len() > MAX_ID_BYTES {
-            let fault = format!("{name}: expected an id of 1 to {MAX_ID_BYTES} bytes, found {}", id.len());
-            self.fault(value.span(), fault);
-        } else if !is_name(id, MAX_ID_BYTES) {
-            let expected = "expected an id without control characters or blanks at its ends";
-            self.fault(value.span(), format!("{name}: {expected}, found `{}`", shorten(id)));
+        if let Some(expected) = id_fault(id) {
+            self.fault(value.span(), format!("{name}: {expected}"));
         }
         Some(id.to_owned())
     }

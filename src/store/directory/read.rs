@@ -8,10 +8,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::fault::{Fault, Place};
 use super::files::{self, Kind, Listing, Role, Unread};
-use super::grants::{self, GrantEntry, GrantsFile, ScopeEntry, SubjectEntry};
+use super::grants::{self, GrantsFile};
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
 use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, shorten, system, warnings};
+use crate::store::content::{GrantEntry, ScopeEntry, SubjectEntry};
 
 /// How often a directory that changes while it is read is read again.
 const MAX_ATTEMPTS: usize = 5;

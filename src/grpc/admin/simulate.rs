@@ -1,0 +1,274 @@
+//! What a policy would change: requests decided with the policies that there are, and with one of them replaced.
+//!
+//! Both decisions rest on one read of the principal's grants, past the cache, so nothing but the policy makes a difference.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
+
+use super::parse::Fields;
+use super::{Caller, PolicyAdmin, render};
+use crate::grpc::render::{Rendering, response};
+use crate::grpc::status::CallError;
+use crate::grpc::{parse, pb};
+use crate::pdp::DecideError;
+use crate::policy::system::is_system_policy;
+use crate::policy::{CompiledPolicy, Document, Grant, PolicySet, Scope, warnings};
+use crate::request::{Identity, Request, Subject};
+use crate::store::cache::LoadedPolicies;
+use crate::store::content::{GrantEntry, SubjectEntry};
+use crate::store::postgres::administration::Page;
+use crate::store::{PrincipalGrants, Revision};
+
+/// The most requests of a simulation.
+const MAX_REQUESTS: usize = 1_000;
+/// The groups of a user that are looked at a time.
+const GROUP_PAGE: u16 = 1_000;
+
+/// A policy that is tried.
+struct Trial {
+    domain_id: String,
+    name: String,
+    /// What it would be; nothing if it would be gone.
+    policy: Option<Arc<CompiledPolicy>>,
+    /// Grants of it to assume.
+    assumed: Vec<GrantEntry>,
+}
+
+/// Those who were loaded: many requests are of few principals.
+#[derive(Default)]
+struct Principals {
+    loaded: HashMap<Identity, Sides>,
+}
+
+/// A principal's policies, as they are and as they would be.
+#[derive(Clone)]
+struct Sides {
+    before: LoadedPolicies,
+    after: LoadedPolicies,
+}
+
+impl PolicyAdmin {
+    /// What may be a slip of the pen in a document.
+    pub(super) async fn findings(
+        &self,
+        caller: &Caller,
+        domain_id: &str,
+        document: Option<&Document>,
+    ) -> Result<Vec<pb::Finding>, CallError> {
+        let Some(document) = document else { return Ok(Vec::new()) };
+        let roles: Vec<&str> = document.depends.iter().map(|role| role.display_name.as_str()).collect();
+        let own = match roles.is_empty() {
+            true => Vec::new(),
+            false => caller.wait(self.administration.existing_policies(domain_id, &roles)).await?,
+        };
+        let catalog = self.pdp.catalog();
+        let compiled = CompiledPolicy::compile("", document, catalog);
+        let is_policy = |name: &str| is_system_policy(name) || own.iter().any(|own| own == name);
+        Ok(warnings(document, &compiled, catalog, is_policy).into_iter().map(render::finding).collect())
+    }
+
+    pub(super) async fn simulate(
+        &self,
+        caller: &Caller,
+        message: pb::SimulatePolicyRequest,
+    ) -> Result<pb::SimulatePolicyResponse, CallError> {
+        let pb::SimulatePolicyRequest { domain_id, name, document, grants, requests, all_results } = message;
+        let mut fields = Fields::default();
+        fields.domain(&domain_id);
+        fields.own_policy_name("name", &name);
+        let document = document.and_then(|text| fields.document("document", &text));
+        let assumed = assumed_grants(&mut fields, &name, grants);
+        if !(1..=MAX_REQUESTS).contains(&requests.len()) {
+            let expected = format!("expected 1 to {MAX_REQUESTS} requests, found {}", requests.len());
+            fields.violation("requests", expected);
+        }
+        fields.finish()?;
+        let policy = document.as_ref().map(|it| CompiledPolicy::compile(&name, it, self.pdp.catalog()));
+        let findings = self.findings(caller, &domain_id, document.as_ref()).await?;
+        let trial = Trial { domain_id, name, policy: policy.map(Arc::new), assumed };
+        let mut report = pb::SimulatePolicyResponse { findings, ..Default::default() };
+        let mut principals = Principals::default();
+        for (index, request) in (0..).zip(requests) {
+            // Many requests take their time, and others want a turn.
+            yield_now().await;
+            if Instant::now() >= caller.deadline {
+                return Err(CallError::DeadlineExceeded);
+            }
+            let result = self.try_one(caller, &trial, &mut principals, request).await;
+            add(&mut report, pb::SimulatedResult { index, ..result }, all_results);
+        }
+        report.revision = principals.oldest_revision().0;
+        Ok(report)
+    }
+
+    /// Decides one request both ways. The error of one is no error of the others.
+    async fn try_one(
+        &self,
+        caller: &Caller,
+        trial: &Trial,
+        principals: &mut Principals,
+        message: pb::AuthorizeRequest,
+    ) -> pb::SimulatedResult {
+        let request_id = message.request_id.clone();
+        match self.decide_both(caller, trial, principals, message).await {
+            Ok((before, after)) => pb::SimulatedResult {
+                index: 0,
+                request_id,
+                before: Some(before),
+                after: Some(after),
+                error: None,
+            },
+            Err(error) => pb::SimulatedResult {
+                request_id: request_id.clone(),
+                error: Some(error.into_batch_error(request_id)),
+                ..Default::default()
+            },
+        }
+    }
+
+    async fn decide_both(
+        &self,
+        caller: &Caller,
+        trial: &Trial,
+        principals: &mut Principals,
+        message: pb::AuthorizeRequest,
+    ) -> Result<(pb::SimulatedDecision, pb::SimulatedDecision), CallError> {
+        let request = parse::request(message)?.request;
+        let identity = request.identity();
+        if identity.domain_id != trial.domain_id {
+            let mut fields = Fields::default();
+            fields.violation("principal.domain_id", format!("expected `{}`", trial.domain_id));
+            fields.finish()?;
+        }
+        let sides = match principals.loaded.get(identity) {
+            Some(sides) => sides.clone(),
+            None => {
+                let sides = self.load_both(caller, trial, identity).await?;
+                principals.loaded.insert(identity.clone(), sides.clone());
+                sides
+            }
+        };
+        Ok((self.decide(&request, sides.before), self.decide(&request, sides.after)))
+    }
+
+    fn decide(&self, request: &Request, policies: LoadedPolicies) -> pb::SimulatedDecision {
+        let decided = self.pdp.decide_by(request, policies);
+        let pb::AuthorizeResponse { decision, reason, action, message, statements, .. } =
+            response(&decided, self.pdp.catalog(), Rendering::default());
+        pb::SimulatedDecision { decision, reason, action, message, statements }
+    }
+
+    async fn load_both(
+        &self,
+        caller: &Caller,
+        trial: &Trial,
+        identity: &Identity,
+    ) -> Result<Sides, CallError> {
+        let loaded = timeout_at(caller.deadline, self.store.load(identity)).await;
+        let loaded = loaded.map_err(|_| CallError::DeadlineExceeded)?;
+        let PrincipalGrants { revision, grants } = loaded.map_err(DecideError::from)?;
+        let groups = self.groups(caller, trial, identity).await?;
+        let merge = |grants: &[Grant]| {
+            let actions = self.pdp.catalog().action_count();
+            let policies = Arc::new(PolicySet::merge(identity.project_id.as_deref(), grants, actions));
+            LoadedPolicies { revision, policies, is_stale: false }
+        };
+        Ok(Sides { before: merge(&grants), after: merge(&trial.replace(grants, identity, &groups)) })
+    }
+
+    /// The groups of a user that the database knows, if the trial has grants of groups.
+    async fn groups(
+        &self,
+        caller: &Caller,
+        trial: &Trial,
+        identity: &Identity,
+    ) -> Result<Vec<String>, CallError> {
+        let has_groups = trial.assumed.iter().any(|grant| matches!(grant.subject, SubjectEntry::Group(_)));
+        let mut groups: Vec<String> = Vec::new();
+        let Subject::User(user_id) = &identity.subject else { return Ok(groups) };
+        if !has_groups {
+            return Ok(groups);
+        }
+        loop {
+            let page = Page { size: GROUP_PAGE, after: groups.last().map(|id| vec![id.clone()]) };
+            let found = self.administration.groups(&identity.domain_id, Some(user_id), &page);
+            let found = caller.wait(found).await?;
+            let is_last = found.len() < usize::from(GROUP_PAGE);
+            groups.extend(found.into_iter().map(|group| group.id));
+            if is_last {
+                return Ok(groups);
+            }
+        }
+    }
+}
+
+impl Trial {
+    /// The grants of a principal if the trial were so.
+    fn replace(&self, grants: Vec<Grant>, identity: &Identity, groups: &[String]) -> Vec<Grant> {
+        let (theirs, mut after): (Vec<Grant>, Vec<Grant>) =
+            grants.into_iter().partition(|grant| *grant.policy.name == *self.name);
+        let Some(policy) = &self.policy else { return after };
+        let assumed = self.assumed.iter().filter(|grant| is_held(&grant.subject, identity, groups));
+        // A role in the token is a grant of the policy of that name on the token's project.
+        let is_role = identity.role_names.contains(&self.name);
+        let role = identity.project_id.as_deref().filter(|_| is_role);
+        let scopes = theirs
+            .into_iter()
+            .map(|grant| grant.scope)
+            .chain(assumed.map(|grant| grant.scope.clone().into()))
+            .chain(role.map(|project| Scope::Project(project.into())));
+        after.extend(scopes.map(|scope| Grant { policy: policy.clone(), scope }));
+        after
+    }
+}
+
+impl Principals {
+    fn oldest_revision(&self) -> Revision {
+        self.loaded.values().map(|sides| sides.before.revision).min().unwrap_or_default()
+    }
+}
+
+/// Whether what a subject has, a principal has.
+fn is_held(subject: &SubjectEntry, identity: &Identity, groups: &[String]) -> bool {
+    match (subject, &identity.subject) {
+        (SubjectEntry::User(id), Subject::User(user)) => id == user,
+        (SubjectEntry::Agency(id), Subject::Agency(agency)) => id == agency,
+        (SubjectEntry::Group(id), Subject::User(_)) => groups.contains(id) || identity.group_ids.contains(id),
+        _ => false,
+    }
+}
+
+/// Grants of the policy that is tried, which need not repeat its name.
+fn assumed_grants(fields: &mut Fields, name: &str, grants: Vec<pb::Grant>) -> Vec<GrantEntry> {
+    let mut assumed = Vec::new();
+    for (index, mut grant) in grants.into_iter().enumerate() {
+        let field = format!("grants[{index}]");
+        if grant.policy.is_empty() {
+            grant.policy = name.to_owned();
+        }
+        if grant.policy != name {
+            fields.violation(&format!("{field}.policy"), format!("expected `{name}`, or nothing"));
+        }
+        assumed.extend(fields.grant(&field, grant));
+    }
+    assumed
+}
+
+/// Counts a result, and keeps it if it is asked for.
+fn add(report: &mut pb::SimulatePolicyResponse, result: pb::SimulatedResult, keeps_all: bool) {
+    let decision = |side: &Option<pb::SimulatedDecision>| side.as_ref().map(|side| side.decision());
+    let count = match (decision(&result.before), decision(&result.after)) {
+        (Some(before), Some(after)) if before == after => &mut report.unchanged,
+        (Some(_), Some(pb::Decision::Allow)) => &mut report.newly_allowed,
+        (Some(_), Some(_)) => &mut report.newly_denied,
+        _ => &mut report.failed,
+    };
+    *count += 1;
+    let is_same = decision(&result.before).is_some() && decision(&result.before) == decision(&result.after);
+    if keeps_all || !is_same {
+        report.results.push(result);
+    }
+}

@@ -1,0 +1,169 @@
+//! Reads and changes what the database holds, for those who administer policies.
+//!
+//! Decisions have connections of their own, so no amount of editing keeps them waiting. An edit is one transaction: edits
+//! of a domain take turns, and what was looked at before a change still holds when it is made. The tables record each
+//! change with its actor and announce it, as for any other writer.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool, PoolError};
+use tokio_postgres::error::SqlState;
+
+use super::{PostgresSettings, pool};
+use crate::store::Revision;
+
+pub use content::read_content;
+pub use edit::{Change, Edit, Expected, Outcome};
+pub use editing::Editing;
+pub use listing::{
+    ChangeRecord, GrantFilter, GrantRecord, GroupHead, GroupRecord, Page, PolicyHead, PolicyRecord,
+    is_grant_key,
+};
+
+mod content;
+mod edit;
+mod editing;
+mod listing;
+
+/// The most connections. Administration is a few people and pipelines.
+const MAX_CONNECTIONS: usize = 4;
+/// How long a statement may take: one edit can replace the members of a large group.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an edit is made again that another writer got in the way of.
+const MAX_ATTEMPTS: usize = 3;
+
+/// A database of policies, to be administered.
+#[derive(Debug, Clone)]
+pub struct Administration {
+    pool: Pool,
+}
+
+/// Whether an edit is to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// It is.
+    Apply,
+    /// It is made, with all checks of the database, and undone.
+    DryRun,
+}
+
+/// What an edit came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// What was done.
+    pub outcome: Outcome,
+    /// The domain's revision with it.
+    pub revision: Revision,
+}
+
+/// Why something can't be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// What is asked for is not there.
+    #[error("there is no {kind} `{name}` in the domain")]
+    Missing {
+        /// A policy, a group or a grant.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// It is not in the state that the edit was made for.
+    #[error("the {kind} `{name}` {}: read it again", .found.as_ref().map_or("is not there".to_owned(), |etag| format!("is there with the etag `{etag}`")))]
+    Conflict {
+        /// A policy or a group.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Its etag, if it is there.
+        found: Option<String>,
+    },
+    /// A policy that somebody has can't be removed.
+    #[error("the policy `{name}` is granted, such as to {holder}: remove its grants first")]
+    Granted {
+        /// The policy.
+        name: String,
+        /// One of those who have it.
+        holder: String,
+    },
+    /// A grant of a policy that is not there.
+    #[error("the policy `{0}` is neither one of the domain nor a system policy")]
+    UnknownPolicy(String),
+    /// There is no connection.
+    #[error("the database can't be reached")]
+    Pool(#[from] PoolError),
+    /// The database refused, or failed.
+    #[error("the database failed")]
+    Database(#[from] tokio_postgres::Error),
+}
+
+impl AdminError {
+    /// Whether another writer got in the way, so that the same may well succeed now, or at least be told why not.
+    fn is_passing(&self) -> bool {
+        const PASSING: [SqlState; 4] = [
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            // Written, or removed, since it was looked for.
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::FOREIGN_KEY_VIOLATION,
+        ];
+        let Self::Database(error) = self else { return false };
+        error.code().is_some_and(|code| PASSING.contains(code))
+    }
+}
+
+impl Administration {
+    /// Administers a database. Connects when it is needed.
+    ///
+    /// # Errors
+    ///
+    /// If a pool can't be built, which depends on nothing outside.
+    pub fn new(settings: &PostgresSettings) -> Result<Self, deadpool_postgres::BuildError> {
+        Ok(Self { pool: pool(&settings.url, MAX_CONNECTIONS, STATEMENT_TIMEOUT)? })
+    }
+
+    /// A connection, for several reads or for an [`Editing`] of one's own.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub async fn connection(&self) -> Result<Object, AdminError> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Makes one edit in a domain, in the name of an actor.
+    ///
+    /// # Errors
+    ///
+    /// If the edit can't be made; then nothing has changed.
+    pub async fn change(
+        &self,
+        actor: &str,
+        domain_id: &str,
+        edit: &Edit,
+        intent: Intent,
+    ) -> Result<Changed, AdminError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_change(actor, domain_id, edit, intent).await {
+                Err(error) if error.is_passing() && attempt < MAX_ATTEMPTS => attempt += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_change(
+        &self,
+        actor: &str,
+        domain_id: &str,
+        edit: &Edit,
+        intent: Intent,
+    ) -> Result<Changed, AdminError> {
+        let mut connection = self.connection().await?;
+        let editing = Editing::begin(&mut connection, actor).await?;
+        editing.lock(domain_id).await?;
+        let outcome = editing.apply(domain_id, edit).await?;
+        let revision = editing.revision(domain_id).await?;
+        editing.finish(intent).await?;
+        Ok(Changed { outcome, revision })
+    }
+}
