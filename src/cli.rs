@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::config::ConfigError;
 use crate::decision::DependencyMode;
 use crate::server::StartError;
+use crate::store::directory::WriteError;
 use crate::store::postgres;
 
 mod actions;
@@ -23,6 +24,7 @@ mod envoy_lint;
 mod explanation;
 mod migrate;
 mod serve;
+mod sync;
 mod validate;
 
 /// Success, or an allow.
@@ -48,6 +50,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Bring the schema of a PostgreSQL database to the version that this program needs
     Migrate(migrate::MigrateArgs),
+    /// Make the policies of a database those of a directory, or the other way round: a plan first
+    Sync(sync::SyncArgs),
     /// Report every fault of a policy directory; exits with 0 if there is none
     Validate(validate::ValidateArgs),
     /// List the operations of the action table
@@ -92,7 +96,9 @@ enum CommandError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("{}", postgres::causes(.0))]
-    Migrate(postgres::OpenError),
+    Database(postgres::OpenError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
     #[error("{0}")]
     Usage(String),
     #[error("no decision: {0}")]
@@ -119,6 +125,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(args, &mut out),
         Command::Migrate(args) => migrate::run(&args, &mut out),
+        Command::Sync(args) => sync::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
         Command::Actions(args) => actions::run(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::run(args, &mut out),

@@ -18,6 +18,7 @@ pub mod cache;
 pub mod content;
 pub mod directory;
 pub mod name;
+pub mod plan;
 pub mod postgres;
 
 /// The revision of a domain's policies. It grows with every change; zero is a domain that the store never had.

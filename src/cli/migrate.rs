@@ -16,7 +16,7 @@ pub(super) fn run(args: &MigrateArgs, out: &mut dyn Write) -> Result<u8, Command
     let url: DatabaseUrl =
         args.database_url.parse().map_err(|fault| CommandError::Usage(format!("{fault}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let taken = runtime.block_on(migrate::run(&url)).map_err(CommandError::Migrate)?;
+    let taken = runtime.block_on(migrate::run(&url)).map_err(CommandError::Database)?;
     for version in &taken {
         writeln!(out, "migrated {url} to version {version}")?;
     }

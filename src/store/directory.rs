@@ -26,14 +26,17 @@ use crate::request::{Identity, Subject};
 pub use fault::{Fault, Faults};
 pub use read::{Domain, Reading};
 pub use watch_files::FileWatch;
+pub use write::{WriteError, write};
 
 mod fault;
 mod files;
 mod grants;
 mod read;
 mod watch_files;
+mod write;
 
 use files::Listing;
+use read::Keep;
 
 /// The most faults or warnings that are shown at once.
 const MAX_SHOWN: usize = 100;
@@ -121,7 +124,7 @@ impl DirectoryStore {
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Until it is known what was read, it is worth another try.
         *last_seen = None;
-        let (listing, reading) = read::read(&self.root, &self.catalog, &self.system);
+        let (listing, reading) = read::read(&self.root, &self.catalog, &self.system, Keep::Compiled);
         *last_seen = listing;
         if !reading.faults.is_empty() {
             let faults = Faults(reading.faults);

@@ -114,11 +114,7 @@ impl PostgresStore {
         };
         let pool = pool(&settings.url, settings.max_connections, READ_TIMEOUT)
             .map_err(|error| unreachable(error.into()))?;
-        let client = pool.get().await.map_err(|error| match error {
-            // What the pool adds to it helps nobody.
-            PoolError::Backend(error) => unreachable(error.into()),
-            other => unreachable(other.into()),
-        })?;
+        let client = first_connection(&pool).await.map_err(unreachable)?;
         let schema = |cause| OpenError::Schema { url: settings.url.to_string(), cause };
         migrate::check(&client).await.map_err(schema)?;
         drop(client);
@@ -254,6 +250,14 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     let mut shown: Vec<String> = causes.map(ToString::to_string).collect();
     shown.dedup();
     shown.join(": ")
+}
+
+async fn first_connection(pool: &Pool) -> Result<Object, Box<dyn std::error::Error + Send + Sync>> {
+    pool.get().await.map_err(|error| match error {
+        // What the pool adds to it helps nobody.
+        PoolError::Backend(error) => error.into(),
+        other => other.into(),
+    })
 }
 
 /// Connections whose statements may take as long as this.

@@ -46,6 +46,7 @@ mod readme;
 mod reference;
 mod replica;
 mod support;
+mod sync;
 mod tables;
 mod tools;
 mod unanswered;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         postgres_replicas::trials(),
         random::trials(),
         readme::trials(),
+        sync::trials(),
         tables::trials(),
         tools::trials(),
         unanswered::trials(),

@@ -12,7 +12,8 @@ use super::grants::{self, GrantsFile};
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
 use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, shorten, system, warnings};
-use crate::store::content::{GrantEntry, ScopeEntry, SubjectEntry};
+use crate::store::content::{DomainContent, GrantEntry, ScopeEntry, SubjectEntry};
+use crate::store::plan::Contents;
 
 /// How often a directory that changes while it is read is read again.
 const MAX_ATTEMPTS: usize = 5;
@@ -32,6 +33,15 @@ pub struct Reading {
     pub policy_count: usize,
     /// How many grants were read.
     pub grant_count: usize,
+    /// The domains as they are written, if they are kept.
+    pub contents: Contents,
+}
+
+/// Whether a reading keeps what was written besides what it compiles to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    Compiled,
+    Contents,
 }
 
 /// The policies, groups and grants of one domain.
@@ -77,13 +87,18 @@ impl Domain {
 ///
 /// Files that change meanwhile are read again: half of an old state and half of a new one is neither. Writers
 /// should still replace files by renaming, since a file can be half-written for longer than we look.
-pub(super) fn read(root: &Path, catalog: &Catalog, system: &SystemPolicies) -> (Option<Listing>, Reading) {
+pub(super) fn read(
+    root: &Path,
+    catalog: &Catalog,
+    system: &SystemPolicies,
+    keep: Keep,
+) -> (Option<Listing>, Reading) {
     let mut before = match files::list(root) {
         Ok(listing) => listing,
         Err(fault) => return (None, Reading { faults: vec![fault], ..Default::default() }),
     };
     for _ in 0..MAX_ATTEMPTS {
-        let reading = Reader { root, catalog, system, reading: Reading::default() }.read(&before);
+        let reading = Reader { root, catalog, system, keep, reading: Reading::default() }.read(&before);
         match files::list(root) {
             Ok(after) if after == before => {
                 // What could not be read this time may be the next time, and what was just written may be written
@@ -106,7 +121,26 @@ impl Reading {
     /// If the built-in policies do not compile, which a test rules out.
     pub fn of(root: &Path, catalog: &Catalog) -> Result<Self, Vec<DocumentError>> {
         let system = system::compile(catalog)?;
-        Ok(read(root, catalog, &system).1)
+        Ok(read(root, catalog, &system, Keep::Compiled).1)
+    }
+
+    /// Reads a directory and keeps what is written in it.
+    ///
+    /// # Errors
+    ///
+    /// If the built-in policies do not compile, which a test rules out.
+    pub fn with_contents(root: &Path, catalog: &Catalog) -> Result<Self, Vec<DocumentError>> {
+        let system = system::compile(catalog)?;
+        Ok(read(root, catalog, &system, Keep::Contents).1)
+    }
+}
+
+impl DomainContent {
+    fn take_grants(&mut self, file: &GrantsFile) {
+        for group in &file.groups {
+            self.groups.insert(group.id.clone(), group.members.iter().cloned().collect());
+        }
+        self.grants.extend(file.grants.iter().cloned());
     }
 }
 
@@ -114,6 +148,7 @@ struct Reader<'a> {
     root: &'a Path,
     catalog: &'a Catalog,
     system: &'a SystemPolicies,
+    keep: Keep,
     reading: Reading,
 }
 
@@ -182,22 +217,28 @@ impl Reader<'_> {
     fn domain(&mut self, domain_id: String, files: DomainFiles) {
         let (system, names) = (self.system, files.names());
         let mut domain = Domain { digest: files.digest.finalize().into(), ..Default::default() };
+        let mut content = (self.keep == Keep::Contents).then(DomainContent::default);
         // A policy with faults of its own is no unknown policy.
         let is_policy = |name: &str| system.contains_key(name) || names.contains(name);
         for (path, name, text) in files.policies {
             self.reading.policy_count += 1;
             if let Some(policy) = self.policy(&path, &name, &text, is_policy) {
-                domain.policies.insert(name, Arc::new(policy));
+                domain.policies.insert(name.clone(), Arc::new(policy));
             }
+            content.iter_mut().for_each(|content| drop(content.policies.insert(name.clone(), text.clone())));
         }
         let Some((path, text)) = files.grants else {
             let expected = "expected a file `grants.toml`: an empty one if the domain has no grants";
             return self.reading.faults.push(Fault::of(domain_id, expected));
         };
         match grants::parse(&path, &text, is_policy) {
-            Ok(file) => self.grants(&path, &mut domain, file),
+            Ok(file) => {
+                content.iter_mut().for_each(|content| content.take_grants(&file));
+                self.grants(&path, &mut domain, file);
+            }
             Err(faults) => self.reading.faults.extend(faults),
         }
+        self.reading.contents.extend(content.map(|content| (domain_id.clone(), content)));
         self.reading.domains.insert(domain_id, domain);
     }
 

@@ -9,12 +9,12 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::error::SqlState;
 
-use super::{PostgresSettings, pool};
+use super::{OpenError, PostgresSettings, first_connection, migrate, pool};
 use crate::store::Revision;
 
-pub use content::read_content;
 pub use edit::{Change, Edit, Expected, Outcome};
 pub use editing::Editing;
+pub use import::ImportError;
 pub use listing::{
     ChangeRecord, GrantFilter, GrantRecord, GroupHead, GroupRecord, Page, PolicyHead, PolicyRecord,
     is_grant_key,
@@ -23,6 +23,7 @@ pub use listing::{
 mod content;
 mod edit;
 mod editing;
+mod import;
 mod listing;
 
 /// The most connections. Administration is a few people and pipelines.
@@ -119,6 +120,20 @@ impl Administration {
     /// If a pool can't be built, which depends on nothing outside.
     pub fn new(settings: &PostgresSettings) -> Result<Self, deadpool_postgres::BuildError> {
         Ok(Self { pool: pool(&settings.url, MAX_CONNECTIONS, STATEMENT_TIMEOUT)? })
+    }
+
+    /// Administers a database, once it is known to be there with the schema of this program.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be reached, or has another schema.
+    pub async fn open(settings: &PostgresSettings) -> Result<Self, OpenError> {
+        let unreachable = |cause| OpenError::Unreachable { url: settings.url.to_string(), cause };
+        let administration = Self::new(settings).map_err(|error| unreachable(error.into()))?;
+        let client = first_connection(&administration.pool).await.map_err(unreachable)?;
+        let schema = |cause| OpenError::Schema { url: settings.url.to_string(), cause };
+        migrate::check(&client).await.map_err(schema)?;
+        Ok(administration)
     }
 
     /// A connection, for several reads or for an [`Editing`] of one's own.

@@ -45,6 +45,11 @@ impl Database {
         PostgresSettings { url, max_connections: 4, max_stale: Duration::from_secs(60) }
     }
 
+    /// Its address, for programs.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) async fn client(&self) -> Client {
         connect(&self.url.parse().expect("an address")).await
     }

@@ -1,23 +1,19 @@
 //! All that a domain holds, to be compared with files or written to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use deadpool_postgres::Transaction;
 
 use super::AdminError;
 use super::listing::grant_entry;
-use crate::store::content::DomainContent;
+use crate::store::plan::Contents;
 
 /// Reads domains in one transaction: all that have anything, or those that are named and of them all.
-///
-/// # Errors
-///
-/// If the database fails.
-pub async fn read_content(
+pub(super) async fn read_content(
     transaction: &Transaction<'_>,
     domains: Option<&[&str]>,
-) -> Result<BTreeMap<String, DomainContent>, AdminError> {
-    let mut content: BTreeMap<String, DomainContent> = BTreeMap::new();
+) -> Result<Contents, AdminError> {
+    let mut content = Contents::new();
     for row in transaction.query(POLICIES, &[&domains]).await? {
         let domain = content.entry(row.get(0)).or_default();
         domain.policies.insert(row.get(1), row.get(2));

@@ -26,7 +26,11 @@ impl<'c> Editing<'c> {
     ///
     /// If the database fails.
     pub async fn begin(connection: &'c mut Object, actor: &str) -> Result<Self, AdminError> {
-        let transaction = connection.transaction().await?;
+        Self::within(connection.transaction().await?, actor).await
+    }
+
+    /// Edits within a transaction in the name of an actor.
+    pub(super) async fn within(transaction: Transaction<'c>, actor: &str) -> Result<Self, AdminError> {
         transaction.query_one("SELECT set_config('ecs_authz.actor', $1, true)", &[&actor]).await?;
         Ok(Self { transaction })
     }
@@ -54,8 +58,7 @@ impl<'c> Editing<'c> {
     }
 
     /// The transaction, to read in it.
-    #[must_use]
-    pub fn transaction(&self) -> &Transaction<'c> {
+    pub(super) fn transaction(&self) -> &Transaction<'c> {
         &self.transaction
     }
 
