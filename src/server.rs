@@ -287,8 +287,8 @@ fn serve_grpc(
     health: &HealthReporter,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, StartError> {
-    let served = SERVICES.into_iter().skip(1).take(if ext_authz.is_some() { 2 } else { 1 });
-    let served: Vec<&str> = served.collect();
+    let decisions = SERVICES.into_iter().skip(1).take(if ext_authz.is_some() { 2 } else { 1 });
+    let served: Vec<&str> = decisions.chain(["grpc.health.v1.Health"]).collect();
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let server = Server::builder()
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
@@ -308,14 +308,13 @@ fn serve_grpc(
     Ok(async { server.serve_with_incoming_shutdown(incoming, stopped).await.map_err(io::Error::other) })
 }
 
-/// Tells clients of these services, and of health.
+/// Tells clients of these services.
 fn reflection(services: &[&str]) -> tonic_reflection::server::Builder<'static> {
     let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // So that clients can show the details of an error.
-        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name("grpc.health.v1.Health");
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
     services.iter().fold(builder, |builder, service| builder.with_service_name(*service))
 }
 

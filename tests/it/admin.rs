@@ -34,7 +34,7 @@ type Test = (&'static str, fn());
 
 /// How long something may take that takes no time. Far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
-const TOKEN: &str = "a-token-of-the-tests-0123456789abcdef";
+pub(crate) const TOKEN: &str = "a-token-of-the-tests-0123456789abcdef";
 
 type Show = fn(Request<()>) -> Result<Request<()>, Status>;
 pub(crate) type AdminClient = PolicyAdminServiceClient<InterceptedService<Channel, Show>>;
@@ -65,7 +65,8 @@ impl World {
     }
 }
 
-fn with_token(database: &Database, folder: &TempDir) -> ServerConfig {
+/// A server on a database that can be administered with the token.
+pub(crate) fn with_token(database: &Database, folder: &TempDir) -> ServerConfig {
     let file = folder.path().join("token");
     fs::write(&file, format!("{TOKEN}\n")).unwrap();
     let token = vec![TokenConfig { name: "tests".into(), file }];

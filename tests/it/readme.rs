@@ -11,7 +11,10 @@ use std::sync::{Arc, OnceLock};
 use ecs_authz::server::RunningServer;
 use libtest_mimic::Trial;
 use serde_json::Value;
+use tempfile::TempDir;
 
+use crate::admin;
+use crate::conformance::postgres::{Database, is_there};
 use crate::edge::envoy;
 use crate::support::{block_on, program, serve, trial};
 
@@ -31,10 +34,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             "curl" => envoy().is_none(),
             _ => false,
         };
+        let is_missing = is_missing || (example.needs_database() && !is_there());
         let behind_envoy: Arc<OnceLock<BehindEnvoy>> = behind_envoy.clone();
-        let run = move || match example.command.contains(ENVOY_ADDR) {
-            true => example.run(ENVOY_ADDR, &behind_envoy.get_or_init(BehindEnvoy::start).addr),
-            false => example.run(GRPC_ADDR, &addr()),
+        let run = move || match &example.command {
+            command if command.contains(ENVOY_ADDR) => {
+                example.run(ENVOY_ADDR, &behind_envoy.get_or_init(BehindEnvoy::start).addr, &[]);
+            }
+            _ if example.needs_database() => example.run_on_database(),
+            _ => example.run(GRPC_ADDR, &addr(), &[]),
         };
         trial(format!("readme::command_{index}_{tool}"), run).with_ignored_flag(is_missing)
     });
@@ -45,6 +52,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Where the README's servers are.
 const GRPC_ADDR: &str = "127.0.0.1:50051";
 const ENVOY_ADDR: &str = "127.0.0.1:10000";
+const ADMIN_ADDR: &str = "127.0.0.1:50052";
 
 /// What `scripts/try-envoy` starts.
 struct BehindEnvoy {
@@ -107,8 +115,27 @@ fn addr() -> String {
 }
 
 impl Example {
+    fn needs_database(&self) -> bool {
+        self.command.contains(ADMIN_ADDR) || self.command.contains(" sync ")
+    }
+
+    /// Runs the command on a database: an empty one, or the example's with a server for administrators.
+    fn run_on_database(&self) {
+        let (database, folder) = (Database::create(), TempDir::new().expect("a folder"));
+        let url = [("ECS_AUTHZ_DATABASE_URL", database.url())];
+        if !self.command.contains(ADMIN_ADDR) {
+            return self.run(ADMIN_ADDR, "", &url);
+        }
+        let import = ["sync", "import", "deploy/example", "--apply"];
+        let imported = Command::new(program()).args(import).envs(url).current_dir(ROOT).output();
+        assert!(imported.expect("the program").status.success());
+        let server = block_on(RunningServer::start(admin::with_token(&database, &folder))).expect("a server");
+        let addr = server.admin_addr.expect("an admin listener").to_string();
+        self.run(ADMIN_ADDR, &addr, &[("TOKEN", admin::TOKEN)]);
+    }
+
     /// Runs the command with the test's server at the place of the README's.
-    fn run(&self, shown_addr: &str, addr: &str) {
+    fn run(&self, shown_addr: &str, addr: &str, variables: &[(&str, &str)]) {
         let command = self.command.replace(shown_addr, addr);
         let program = program();
         let tools = env::var("ECS_AUTHZ_GRPCURL").unwrap_or_default();
@@ -116,7 +143,9 @@ impl Example {
             [program.parent(), Path::new(&tools).parent()].into_iter().flatten().map(Path::to_owned);
         let path = env::var_os("PATH").unwrap_or_default();
         let path = env::join_paths(folders.chain(env::split_paths(&path))).expect("a search path");
-        let output = Command::new("bash").args(["-c", &command]).current_dir(ROOT).env("PATH", path).output();
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &command]).current_dir(ROOT).env("PATH", path).envs(variables.iter().copied());
+        let output = bash.output();
         let shown = String::from_utf8(output.expect("bash").stdout).expect("UTF-8");
         match (json(&shown), json(&self.output)) {
             (Some(shown), Some(expected)) => assert_eq!(shown, expected),
@@ -129,7 +158,7 @@ impl Example {
 /// Output as JSON without what differs each time, if it is JSON.
 fn json(text: &str) -> Option<Value> {
     let mut value: Value = serde_json::from_str(text).ok()?;
-    value.as_object_mut()?.remove("decisionId")?;
+    value.as_object_mut()?.remove("decisionId");
     Some(value)
 }
 

@@ -10,6 +10,8 @@ use crate::support::PolicyDir;
 
 pub(super) const TESTS: &[Test] = &[
     ("it_is_off_by_default", it_is_off_by_default),
+    ("the_sample_configuration_is_sound", the_sample_configuration_is_sound),
+    ("reflection_tells_what_is_served_there", reflection_tells_what_is_served_there),
     ("who_is_not_known_is_not_let_in", who_is_not_known_is_not_let_in),
     (
         "decisions_are_not_made_there_nor_policies_changed_elsewhere",
@@ -29,6 +31,45 @@ fn it_is_off_by_default() {
         let policies = PolicySource::Postgres(database.settings());
         let server = RunningServer::start(ServerConfig { policies, ..config("".as_ref()) }).await.unwrap();
         assert_eq!(server.admin_addr, None);
+    });
+}
+
+fn the_sample_configuration_is_sound() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/ecs-authz.toml");
+    let admin = Config::load(path.as_ref()).unwrap().admin.unwrap();
+    assert_eq!((admin.token.len(), admin.tls), (1, None));
+    // What is commented out is sound, too.
+    let text = fs::read_to_string(path).unwrap();
+    let (head, tls) = text.split_once("# [admin.tls]").unwrap();
+    let whole = format!("{head}[admin.tls]{}", tls.replace("\n# ", "\n"));
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("config.toml");
+    fs::write(&path, whole).unwrap();
+    let tls = Config::load(&path).unwrap().admin.unwrap().tls.unwrap();
+    assert_eq!(tls.clients.len(), 1);
+}
+
+fn reflection_tells_what_is_served_there() {
+    use tonic_reflection::pb::v1::{self, server_reflection_request::MessageRequest};
+    on_world(async |world| {
+        for (addr, expected) in [
+            (world.server.admin_addr.unwrap(), vec!["ecs.authz.v1.PolicyAdminService"]),
+            (world.server.grpc_addr, vec!["ecs.authz.v1.AuthorizationService", "grpc.health.v1.Health"]),
+        ] {
+            let channel = Endpoint::from_shared(format!("http://{addr}")).unwrap().connect().await.unwrap();
+            let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel);
+            let ask = Some(MessageRequest::ListServices(String::new()));
+            let once =
+                tokio_stream::once(v1::ServerReflectionRequest { host: String::new(), message_request: ask });
+            let mut answers = client.server_reflection_info(once).await.unwrap().into_inner();
+            let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+            let v1::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
+                panic!("expected a list of services");
+            };
+            let mut names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+            names.sort();
+            assert_eq!(names, expected);
+        }
     });
 }
 
