@@ -290,13 +290,7 @@ fn serve_grpc(
     let decisions = SERVICES.into_iter().skip(1).take(if ext_authz.is_some() { 2 } else { 1 });
     let served: Vec<&str> = decisions.chain(["grpc.health.v1.Health"]).collect();
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
-    let server = Server::builder()
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .timeout(CALL_TIMEOUT)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+    let server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT)
         .add_service(Authorize::service(pdp.clone()))
         .add_optional_service(ext_authz.map(|config| ExtAuthz::new(pdp, config).into_service()))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
@@ -306,6 +300,17 @@ fn serve_grpc(
     // `Server::tcp_nodelay` does not reach a listener of our own.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Ok(async { server.serve_with_incoming_shutdown(incoming, stopped).await.map_err(io::Error::other) })
+}
+
+/// A server with these limits of a connection's streams and of a call's time, and with those that hold for every listener.
+fn transport(max_concurrent_streams: u32, call_timeout: Duration) -> Server {
+    Server::builder()
+        .max_concurrent_streams(max_concurrent_streams)
+        .timeout(call_timeout)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
 }
 
 /// Tells clients of these services.

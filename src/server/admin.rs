@@ -6,12 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::transport::server::{Router, TcpIncoming};
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
-use super::{
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_LOCAL_RESETS, MAX_PENDING_RESETS, OpenStore, PolicySource,
-    StartError, bind, reflection,
-};
+use super::{OpenStore, PolicySource, StartError, bind, reflection, transport};
 use crate::config::admin::{AdminConfig, AdminTls, SecretError, read};
 use crate::grpc::admin::{Access, PolicyAdmin};
 use crate::pdp::Pdp;
@@ -60,7 +57,7 @@ impl AdminListener {
             return Err(AdminListenerError::NoDatabase.into());
         };
         let administration = Administration::new(settings).map_err(AdminListenerError::from)?;
-        let mut server = server();
+        let mut server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT);
         if let Some(tls) = &config.tls {
             server = server.tls_config(tls_config(tls, config)?).map_err(AdminListenerError::Tls)?;
         }
@@ -78,16 +75,6 @@ impl AdminListener {
         let served = self.router.serve_with_incoming_shutdown(self.incoming, stopped);
         served.await.map_err(io::Error::other)
     }
-}
-
-fn server() -> Server {
-    Server::builder()
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .timeout(CALL_TIMEOUT)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
 }
 
 /// Reads the tokens.
