@@ -14,7 +14,7 @@ use crate::store::plan::{Contents, Extent, Plan};
 use crate::store::postgres::administration::{AdminError, Administration, ImportError};
 use crate::store::postgres::{PostgresSettings, causes};
 
-/// How often the progress of a long import is told, in steps.
+/// How often the progress of a long plan is told, in steps.
 const PROGRESS_STEPS: usize = 1_000;
 
 /// Make the policies of a database those of a directory, or the other way round.
@@ -81,7 +81,9 @@ pub(super) fn run(args: &SyncArgs, out: &mut dyn Write) -> Result<u8, CommandErr
         } else {
             match &args.direction {
                 Direction::Import(_) => session.write_database(out).await?,
-                Direction::Export(_) => write(&options.directory, &session.plan, &session.wanted)?,
+                Direction::Export(_) => {
+                    write(&options.directory, &session.plan, &session.wanted, session.progress())?;
+                }
             }
             writeln!(out, "done")?;
         }
@@ -123,14 +125,18 @@ impl<'a> Session<'a> {
         writeln!(out, "plan: {added} to add, {changed} to change, {removed} to remove")
     }
 
-    async fn write_database(&self, out: &mut dyn Write) -> Result<(), CommandError> {
+    /// Tells people on a terminal how far it is.
+    fn progress(&self) -> impl FnMut(usize) + use<> {
         let steps: usize = self.plan.domains.values().map(Vec::len).sum();
         let tells = io::stderr().is_terminal();
-        let progress = |done: usize| {
+        move |done| {
             if tells && done.is_multiple_of(PROGRESS_STEPS) {
-                let _closed = write!(io::stderr(), "\r{done} of {steps}");
+                let _closed = write!(io::stderr(), "\r{done} of {steps} ");
             }
-        };
+        }
+    }
+
+    async fn write_database(&self, out: &mut dyn Write) -> Result<(), CommandError> {
         let args = self.args;
         let named = args.named();
         let imported = self.administration.import(
@@ -139,7 +145,7 @@ impl<'a> Session<'a> {
             &self.wanted,
             named.as_deref(),
             args.extent(),
-            progress,
+            self.progress(),
         );
         let revisions = imported.await.map_err(|error| match error {
             ImportError::Outdated => CommandError::Usage(error.to_string()),

@@ -169,7 +169,7 @@ fn any_state_becomes_any_other() {
         assert_eq!(imported_plan, all);
 
         let plan = Plan::between(&in_directory(target.path()), &imported, Extent::All);
-        write(target.path(), &plan, &imported).unwrap();
+        write(target.path(), &plan, &imported, |_| {}).unwrap();
         let written = in_directory(target.path());
         // A domain without anything is a folder all the same.
         assert_eq!(Plan::between(&written, &wanted, Extent::All), all);

@@ -4,7 +4,7 @@
 //! directory waits for it to be quiet. Files that are not part of the plan are not touched.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
@@ -38,12 +38,17 @@ struct Staged {
     place: PathBuf,
 }
 
-/// Carries out a plan that makes the directory hold the wanted content.
+/// Carries out a plan that makes the directory hold the wanted content. `step` is told how many files stand ready.
 ///
 /// # Errors
 ///
 /// If the content can't be in files, or a file can't be written.
-pub fn write(root: &Path, plan: &Plan, wanted: &Contents) -> Result<(), WriteError> {
+pub fn write(
+    root: &Path,
+    plan: &Plan,
+    wanted: &Contents,
+    mut step: impl FnMut(usize),
+) -> Result<(), WriteError> {
     let faults: Vec<String> = plan.domains.keys().flat_map(|id| faults(id, wanted.get(id))).collect();
     if !faults.is_empty() {
         return Err(WriteError::Unloadable(faults));
@@ -53,6 +58,11 @@ pub fn write(root: &Path, plan: &Plan, wanted: &Contents) -> Result<(), WriteErr
         if let Some(content) = wanted.get(domain_id) {
             stage(&root.join(domain_id), steps, content, &mut staged)?;
         }
+    }
+    // After all are written: the first takes the others along. A name must not come before its content.
+    for (count, Staged { beside, .. }) in (1..).zip(&staged) {
+        File::open(beside).and_then(|file| file.sync_all()).map_err(at(beside))?;
+        step(count);
     }
     for Staged { beside, place } in &staged {
         fs::rename(beside, place).map_err(at(place))?;
@@ -107,11 +117,7 @@ fn stage(
 /// Writes a file under a name that is passed over when the directory is loaded.
 fn stage_file(folder: &Path, name: &str, text: &str) -> Result<Staged, WriteError> {
     let beside = folder.join(format!(".{name}.new~"));
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(at(&beside))?;
+    fs::write(&beside, text).map_err(at(&beside))?;
     Ok(Staged { beside, place: folder.join(name) })
 }
 
