@@ -18,6 +18,9 @@ pub(super) struct DatabaseArgs {
     /// How long answers from the cache are given while the database can't be reached; then requests fail
     #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "ECS_AUTHZ_MAX_STALE_SECONDS")]
     max_stale_seconds: u64,
+    /// How long to wait at the start for a database that can't be reached yet or is still to be migrated
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, env = "ECS_AUTHZ_DATABASE_WAIT_SECONDS")]
+    database_wait_seconds: u64,
 }
 
 impl DatabaseArgs {
@@ -28,6 +31,7 @@ impl DatabaseArgs {
             url: url.parse::<DatabaseUrl>().map_err(|fault| CommandError::Usage(fault.to_string()))?,
             max_connections: self.database_connections,
             max_stale: Duration::from_secs(self.max_stale_seconds),
+            start_wait: Duration::from_secs(self.database_wait_seconds),
         }))
     }
 }

@@ -84,7 +84,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
         // Before the ready line: whoever reads it may signal at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut server = RunningServer::start(args.server_config()?).await?;
+        let mut server = tokio::select! {
+            server = RunningServer::start(args.server_config()?) => server?,
+            // A database may be awaited for long.
+            _ = terminate.recv() => return Ok(SUCCESS),
+            _ = interrupt.recv() => return Ok(SUCCESS),
+        };
         announce(&server)?;
         tokio::select! {
             _ = terminate.recv() => {}

@@ -161,7 +161,8 @@ impl<'a> Session<'a> {
 impl DirectionArgs {
     async fn administration(&self) -> Result<Administration, CommandError> {
         let url = self.database_url.parse().map_err(|fault| CommandError::Usage(format!("{fault}")))?;
-        let settings = PostgresSettings { url, max_connections: 1, max_stale: Duration::ZERO };
+        let (max_stale, start_wait) = (Duration::ZERO, Duration::ZERO);
+        let settings = PostgresSettings { url, max_connections: 1, max_stale, start_wait };
         Administration::open(&settings).await.map_err(CommandError::Database)
     }
 

@@ -24,8 +24,8 @@ use crate::request::Identity;
 use feed::{Feed, FeedError};
 use known::Known;
 use load::{Compiled, GrantRow, PolicyName, Read, ScopeRow};
-use migrate::SchemaError;
 
+pub use open::OpenError;
 pub use settings::{DatabaseUrl, PostgresSettings, UrlFault};
 
 pub mod administration;
@@ -33,10 +33,13 @@ mod feed;
 mod known;
 mod load;
 pub mod migrate;
+mod open;
 mod settings;
 
 /// How long a read may take, and how long it may wait for a connection. A request waits for 2 s at most.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the schema may take to be checked.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often policies that change while they are read are read again.
 const MAX_ATTEMPTS: usize = 5;
 /// What health says while changes are not followed.
@@ -57,32 +60,6 @@ pub struct PostgresStore {
     _feed: Feed,
 }
 
-/// Why a database can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It can't be reached, or refuses.
-    #[error("the database at {url} can't be used")]
-    Unreachable {
-        /// Where it should be, without credentials.
-        url: String,
-        /// Why.
-        #[source]
-        cause: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Its schema is another one.
-    #[error("the database at {url} can't be used")]
-    Schema {
-        /// Where it is, without credentials.
-        url: String,
-        /// Why.
-        #[source]
-        cause: SchemaError,
-    },
-    /// The built-in policies do not compile against this catalog.
-    #[error("a system policy does not compile: {}", .0.iter().map(ToString::to_string).collect::<String>())]
-    System(Vec<DocumentError>),
-}
-
 /// Why a principal's policies could not be read.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
@@ -101,33 +78,35 @@ enum ReadError {
 }
 
 impl PostgresStore {
-    /// Connects, checks the schema, and reads the revision of each domain.
+    /// Connects, checks the schema, and reads the revision of each domain. Waits for a database as long as the settings say.
     ///
     /// # Errors
     ///
-    /// If the database can't be reached within seconds, or has another schema.
+    /// If the database can't be reached within seconds, or has another schema, and that does not pass while it waits.
     pub async fn open(settings: &PostgresSettings, catalog: Arc<Catalog>) -> Result<Self, OpenError> {
+        open::within(settings.start_wait, || Self::attempt(settings, catalog.clone())).await
+    }
+
+    async fn attempt(settings: &PostgresSettings, catalog: Arc<Catalog>) -> Result<Self, OpenError> {
         let system = system::compile(&catalog).map_err(OpenError::System)?;
-        let unreachable = |cause: Box<dyn std::error::Error + Send + Sync>| OpenError::Unreachable {
-            url: settings.url.to_string(),
-            cause,
-        };
+        let url = || settings.url.to_string();
+        let unreachable = |cause| OpenError::Unreachable { url: url(), cause };
         let pool = pool(&settings.url, settings.max_connections, READ_TIMEOUT)
             .map_err(|error| unreachable(error.into()))?;
         let client = first_connection(&pool).await.map_err(unreachable)?;
-        let schema = |cause| OpenError::Schema { url: settings.url.to_string(), cause };
-        migrate::check(&client).await.map_err(schema)?;
+        let checked = timeout(CHECK_TIMEOUT, migrate::check(&client)).await;
+        let checked = checked.map_err(|silence| unreachable(silence.into()))?;
+        checked.map_err(|cause| OpenError::Schema { url: url(), cause })?;
         drop(client);
         let known = Arc::new(Known::new());
-        let feed = Feed::start(&settings.url, known.clone(), settings.max_stale).await;
-        Ok(Self {
-            pool,
-            known,
-            catalog,
-            system,
-            compiled: moka::sync::Cache::new(MAX_COMPILED),
-            _feed: feed.map_err(|error: FeedError| unreachable(error.into()))?,
-        })
+        let feed =
+            Feed::start(&settings.url, known.clone(), settings.max_stale).await.map_err(
+                |error| match error {
+                    FeedError::Database(error) => unreachable(error.into()),
+                    other => unreachable(other.into()),
+                },
+            )?;
+        Ok(Self { pool, known, catalog, system, compiled: moka::sync::Cache::new(MAX_COMPILED), _feed: feed })
     }
 
     async fn read(&self, identity: &Identity) -> Result<PrincipalGrants, ReadError> {

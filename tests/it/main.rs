@@ -41,6 +41,8 @@ mod mtls;
 mod permissions;
 mod postgres_faults;
 mod postgres_replicas;
+mod postgres_start;
+mod postgres_world;
 mod random;
 mod readme;
 mod reference;
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         permissions::trials(),
         postgres_faults::trials(),
         postgres_replicas::trials(),
+        postgres_start::trials(),
         random::trials(),
         readme::trials(),
         sync::trials(),

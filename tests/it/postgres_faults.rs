@@ -1,15 +1,9 @@
 //! What the PostgreSQL store does while its database fails: no wrong answer, no lost change, and no restart of ours.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecs_authz::catalog::{Body, Catalog};
-use ecs_authz::pdp::{DecideError, Defaults, Pdp, Response};
-use ecs_authz::request::{PrincipalParts, Request, RequestParts};
-use ecs_authz::store::cache::PolicyCache;
+use ecs_authz::catalog::Catalog;
 use ecs_authz::store::postgres::migrate::{self, VERSION};
 use ecs_authz::store::postgres::{OpenError, PostgresSettings, PostgresStore};
 use ecs_authz::store::{Freshness, PolicyStore, Revision, StoreError, StoreHealth};
@@ -18,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use crate::conformance::postgres::{Database, connect, is_there};
+use crate::postgres_world::{ALLOW, DENY, PATIENCE, Server, World, grant, rewrite, settings};
 use crate::support::{block_on, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -37,84 +32,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     ];
     let named = |(name, test)| trial(format!("postgres_faults::{name}"), test).with_ignored_flag(!is_there());
     tests.into_iter().map(named).collect()
-}
-
-/// How long something may take to be noticed. Far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const ALLOW: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["ecs:*:*"]}]}"#;
-const DENY: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:*:*"]}]}"#;
-
-/// A decision point on a database.
-struct World {
-    pdp: Pdp,
-    store: Arc<PostgresStore>,
-}
-
-impl World {
-    async fn open(settings: &PostgresSettings) -> Self {
-        let catalog = Arc::new(Catalog::published().expect("the published tables"));
-        let store = Arc::new(PostgresStore::open(settings, catalog.clone()).await.expect("a store"));
-        let cache = PolicyCache::new(store.clone(), catalog.action_count(), 1_024 * 1_024);
-        Self { pdp: Pdp::new(catalog, cache, Defaults::default()), store }
-    }
-
-    /// `allow`, `deny`, with `stale` behind it, or the error.
-    async fn ask(&self, user: &str) -> Result<String, StoreError> {
-        let parts = RequestParts {
-            principal: PrincipalParts {
-                domain_id: "acme".into(),
-                user_id: user.into(),
-                project_id: "p".into(),
-                ..Default::default()
-            },
-            method: "GET".into(),
-            path: "/v1/p/cloudservers/7".into(),
-            body: Body::Absent,
-            ..Default::default()
-        };
-        let request = Request::new(parts).expect("a request");
-        let response = self.pdp.decide(&request).await.map_err(|DecideError::Store(error)| error)?;
-        let word = if response.decision().is_allow() { "allow" } else { "deny" };
-        Ok(match response {
-            Response::Evaluated { is_stale: true, .. } => format!("{word} stale"),
-            _ => word.to_owned(),
-        })
-    }
-
-    /// Asks until the answer is this one.
-    async fn ask_until(&self, user: &str, expected: &str) {
-        let asked = async {
-            while self.ask(user).await.ok().as_deref() != Some(expected) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{user}: expected {expected} in time"));
-    }
-
-    async fn await_freshness(&self, expected: Freshness) {
-        let awaited = async {
-            while self.store.freshness() != expected {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, awaited).await.unwrap_or_else(|_| panic!("expected {expected:?} in time"));
-    }
-}
-
-/// Grants a user a policy of its own in `acme`.
-async fn grant(client: &Client, user: &str, document: &str) {
-    let statements = format!(
-        "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('acme', '{user}', '{document}');
-         INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind)
-           VALUES ('acme', 'user', '{user}', '{user}', 'all_projects')"
-    );
-    client.batch_execute(&statements).await.expect("a grant");
-}
-
-async fn rewrite(client: &Client, user: &str, document: &str) {
-    let update = "UPDATE ecs_authz.policy SET document = $2 WHERE name = $1::text";
-    assert_eq!(client.execute(update, &[&user, &document]).await.expect("an update"), 1);
 }
 
 fn a_schema_that_is_not_there_is_named() {
@@ -145,8 +62,7 @@ fn a_schema_that_is_not_there_is_named() {
 
 fn a_database_that_is_not_there_is_named_at_once() {
     block_on(async {
-        let url = "postgresql://authz:s3cret@127.0.0.1:1/policies".parse().unwrap();
-        let settings = PostgresSettings { url, max_connections: 1, max_stale: Duration::from_secs(1) };
+        let settings = settings("postgresql://authz:s3cret@127.0.0.1:1/policies");
         let catalog = Arc::new(Catalog::published().unwrap());
         let opened = timeout(Duration::from_secs(5), PostgresStore::open(&settings, catalog)).await;
         let error = opened.expect("an answer in time").unwrap_err();
@@ -324,52 +240,14 @@ fn the_tables_guard_themselves() {
     });
 }
 
-/// A database server of the test's own, to be killed.
-struct Server {
-    folder: String,
-    url: String,
-}
-
-impl Server {
-    fn start() -> Self {
-        let started = script(&["start"]).stderr(Stdio::inherit()).output().expect("the script");
-        let told = String::from_utf8(started.stdout).expect("text");
-        let (folder, url) = told.trim().split_once('\n').expect("a folder and an address");
-        Self { folder: folder.to_owned(), url: url.to_owned() }
-    }
-
-    fn kill(&self) {
-        let pid = fs::read_to_string(Path::new(&self.folder).join("data/postmaster.pid")).expect("a server");
-        let pid = pid.lines().next().expect("its process").to_owned();
-        assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
-    }
-
-    fn start_again(&self) {
-        assert!(script(&["again", &self.folder]).status().expect("the script").success());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _stopped = script(&["stop", &self.folder]).status();
-    }
-}
-
-fn script(args: &[&str]) -> Command {
-    let mut command = Command::new("scripts/postgres");
-    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
-    command
-}
-
 fn a_killed_database_is_outlived() {
     let server = Server::start();
     block_on(async {
-        let url = server.url.parse().unwrap();
-        migrate::run(&url).await.unwrap();
+        let settings = PostgresSettings { max_stale: Duration::from_secs(3), ..settings(&server.url) };
+        migrate::run(&settings.url).await.unwrap();
         let client = connect(&server.url.parse().unwrap()).await;
         grant(&client, "alice", ALLOW).await;
         grant(&client, "bob", DENY).await;
-        let settings = PostgresSettings { url, max_connections: 2, max_stale: Duration::from_secs(3) };
         let world = World::open(&settings).await;
         assert_eq!(world.ask("alice").await.unwrap(), "allow");
         assert_eq!(world.ask("bob").await.unwrap(), "deny");

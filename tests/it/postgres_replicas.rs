@@ -4,14 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ecs_authz::catalog::{Body, Catalog};
-use ecs_authz::pdp::{Defaults, Pdp, Response};
-use ecs_authz::request::{PrincipalParts, Request, RequestParts};
-use ecs_authz::store::cache::PolicyCache;
-use ecs_authz::store::postgres::PostgresStore;
 use libtest_mimic::Trial;
 
 use crate::conformance::postgres::{Database, is_there};
+use crate::postgres_world::World;
 use crate::support::{block_on, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -33,37 +29,10 @@ const SETUP: &str = r#"
     INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind)
       VALUES ('acme', 'user', 'alice', 'p', 'all_projects')"#;
 
-/// A replica with a cache that keeps all, and one that keeps nothing.
-async fn replica(database: &Database, cache_bytes: u64) -> Pdp {
-    let catalog = Arc::new(Catalog::published().expect("the published tables"));
-    let store = PostgresStore::open(&database.settings(), catalog.clone()).await.expect("a store");
-    let cache = PolicyCache::new(Arc::new(store), catalog.action_count(), cache_bytes);
-    Pdp::new(catalog, cache, Defaults::default())
-}
-
-fn request(min_revision: u64) -> Request {
-    let parts = RequestParts {
-        principal: PrincipalParts {
-            domain_id: "acme".into(),
-            user_id: "alice".into(),
-            project_id: "p".into(),
-            ..Default::default()
-        },
-        method: "GET".into(),
-        path: "/v1/p/cloudservers/7".into(),
-        body: Body::Absent,
-        min_revision,
-        ..Default::default()
-    };
-    Request::new(parts).expect("a request")
-}
-
 /// The revision and whether the call may pass.
-async fn ask(replica: &Pdp, min_revision: u64) -> (u64, bool) {
-    let request = request(min_revision);
-    let response = replica.decide(&request).await.expect("a decision");
-    let Response::Evaluated { revision, .. } = &response else { panic!("{response:?}") };
-    (revision.0, response.decision().is_allow())
+async fn ask(replica: &World, min_revision: u64) -> (u64, bool) {
+    let answer = replica.decide("alice", min_revision).await.expect("a decision");
+    (answer.revision, answer.allows)
 }
 
 /// Writes a policy that allows, or denies. Tells the revision.
@@ -86,10 +55,11 @@ fn every_decision_was_right_at_its_revision() {
         client.batch_execute(SETUP).await.unwrap();
         let first = write(&mut client, true).await;
         let mut replicas = Vec::new();
+        // One keeps nothing.
         for cache_bytes in [1_024 * 1_024, 0, 1_024 * 1_024] {
-            replicas.push(replica(&database, cache_bytes).await);
+            replicas.push(World::with_cache(&database.settings(), cache_bytes).await);
         }
-        let replicas: Arc<Vec<Pdp>> = Arc::new(replicas);
+        let replicas: Arc<Vec<World>> = Arc::new(replicas);
         let is_over = Arc::new(AtomicBool::new(false));
         // Each caller goes from replica to replica, and never back in time.
         let callers: Vec<_> = (0..CALLERS)
@@ -138,7 +108,7 @@ fn a_caller_sees_its_own_write_on_every_replica() {
         write(&mut client, false).await;
         let mut replicas = Vec::new();
         for _ in 0..REPLICAS {
-            replicas.push(replica(&database, 1_024 * 1_024).await);
+            replicas.push(World::open(&database.settings()).await);
         }
         for allows in [true, false, true, true, false] {
             let revision = write(&mut client, allows).await;

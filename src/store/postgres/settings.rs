@@ -16,6 +16,8 @@ pub struct PostgresSettings {
     pub max_connections: usize,
     /// How long answers from the cache are given while changes can't be followed. Then it is an error.
     pub max_stale: Duration,
+    /// How long a database that can't be used yet is awaited at the start. Zero is one attempt.
+    pub start_wait: Duration,
 }
 
 /// The address of a database, with its credentials: `postgresql://user:password@host/name`. They are never shown.
@@ -81,7 +83,8 @@ mod tests {
     fn credentials_are_never_shown() {
         let url: DatabaseUrl = "postgresql://alice:s3cret@db.example:6543/policies".parse().unwrap();
         assert_eq!(url.to_string(), "postgresql://db.example:6543/policies");
-        let settings = PostgresSettings { url, max_connections: 1, max_stale: Duration::ZERO };
+        let (max_stale, start_wait) = (Duration::ZERO, Duration::ZERO);
+        let settings = PostgresSettings { url, max_connections: 1, max_stale, start_wait };
         let shown = format!("{settings:?}");
         assert!(!shown.contains("s3cret") && !shown.contains("alice"), "{shown}");
     }

@@ -3,14 +3,14 @@
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use ecs_authz::catalog::Catalog;
 use ecs_authz::store::PolicyStore;
-use ecs_authz::store::postgres::{DatabaseUrl, PostgresSettings, PostgresStore, migrate};
+use ecs_authz::store::postgres::{PostgresSettings, PostgresStore, migrate};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::Backend;
+use crate::postgres_world::settings;
 use crate::reference::{Domain, Scope, Subject};
 use crate::support::block_on;
 
@@ -41,8 +41,7 @@ impl Database {
     }
 
     pub(crate) fn settings(&self) -> PostgresSettings {
-        let url: DatabaseUrl = self.url.parse().expect("an address");
-        PostgresSettings { url, max_connections: 4, max_stale: Duration::from_secs(60) }
+        settings(&self.url)
     }
 
     /// Its address, for programs.

@@ -1,0 +1,173 @@
+//! What the tests of the PostgreSQL store share: a decision point on a database, and a server of a test's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ecs_authz::catalog::{Body, Catalog};
+use ecs_authz::pdp::{DecideError, Defaults, Pdp, Response};
+use ecs_authz::request::{PrincipalParts, Request, RequestParts};
+use ecs_authz::store::cache::PolicyCache;
+use ecs_authz::store::postgres::{PostgresSettings, PostgresStore};
+use ecs_authz::store::{Freshness, PolicyStore as _, StoreError};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+
+/// How long something may take to be noticed. Far more than it takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) const ALLOW: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["ecs:*:*"]}]}"#;
+pub(crate) const DENY: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:*:*"]}]}"#;
+
+/// A store on a database with few connections, which is not awaited.
+pub(crate) fn settings(url: &str) -> PostgresSettings {
+    let url = url.parse().expect("an address");
+    let max_stale = Duration::from_secs(60);
+    PostgresSettings { url, max_connections: 4, max_stale, start_wait: Duration::ZERO }
+}
+
+/// A decision point on a database.
+pub(crate) struct World {
+    pub(crate) pdp: Pdp,
+    pub(crate) store: Arc<PostgresStore>,
+}
+
+/// What was decided, and when it was right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) revision: u64,
+    pub(crate) allows: bool,
+    pub(crate) is_stale: bool,
+}
+
+impl World {
+    pub(crate) async fn open(settings: &PostgresSettings) -> Self {
+        Self::with_cache(settings, 1_024 * 1_024).await
+    }
+
+    pub(crate) async fn with_cache(settings: &PostgresSettings, cache_bytes: u64) -> Self {
+        let catalog = Arc::new(Catalog::published().expect("the published tables"));
+        let store = Arc::new(PostgresStore::open(settings, catalog.clone()).await.expect("a store"));
+        let cache = PolicyCache::new(store.clone(), catalog.action_count(), cache_bytes);
+        Self { pdp: Pdp::new(catalog, cache, Defaults::default()), store }
+    }
+
+    /// Asks whether a user of `acme` may see a server, at this revision or later.
+    pub(crate) async fn decide(&self, user: &str, min_revision: u64) -> Result<Answer, StoreError> {
+        let parts = RequestParts {
+            principal: PrincipalParts {
+                domain_id: "acme".into(),
+                user_id: user.into(),
+                project_id: "p".into(),
+                ..Default::default()
+            },
+            method: "GET".into(),
+            path: "/v1/p/cloudservers/7".into(),
+            body: Body::Absent,
+            min_revision,
+            ..Default::default()
+        };
+        let request = Request::new(parts).expect("a request");
+        let response = self.pdp.decide(&request).await.map_err(|DecideError::Store(error)| error)?;
+        let Response::Evaluated { revision, is_stale, .. } = &response else { panic!("{response:?}") };
+        Ok(Answer { revision: revision.0, allows: response.decision().is_allow(), is_stale: *is_stale })
+    }
+
+    /// `allow`, `deny`, with `stale` behind it, or the error.
+    pub(crate) async fn ask(&self, user: &str) -> Result<String, StoreError> {
+        let Answer { allows, is_stale, .. } = self.decide(user, 0).await?;
+        let word = if allows { "allow" } else { "deny" };
+        Ok(if is_stale { format!("{word} stale") } else { word.to_owned() })
+    }
+
+    /// Asks until the answer is this one.
+    pub(crate) async fn ask_until(&self, user: &str, expected: &str) {
+        let asked = async {
+            while self.ask(user).await.ok().as_deref() != Some(expected) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{user}: expected {expected} in time"));
+    }
+
+    pub(crate) async fn await_freshness(&self, expected: Freshness) {
+        let awaited = async {
+            while self.store.freshness() != expected {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, awaited).await.unwrap_or_else(|_| panic!("expected {expected:?} in time"));
+    }
+}
+
+/// Grants a user a policy of its own in `acme`.
+pub(crate) async fn grant(client: &Client, user: &str, document: &str) {
+    let statements = format!(
+        "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('acme', '{user}', '{document}');
+         INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind)
+           VALUES ('acme', 'user', '{user}', '{user}', 'all_projects')"
+    );
+    client.batch_execute(&statements).await.expect("a grant");
+}
+
+pub(crate) async fn rewrite(client: &Client, user: &str, document: &str) {
+    let update = "UPDATE ecs_authz.policy SET document = $2 WHERE name = $1::text";
+    assert_eq!(client.execute(update, &[&user, &document]).await.expect("an update"), 1);
+}
+
+/// A database server of the test's own, to be killed.
+pub(crate) struct Server {
+    folder: PathBuf,
+    pub(crate) url: String,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let started = script("start", None).stderr(Stdio::inherit()).output().expect("the script");
+        let told = String::from_utf8(started.stdout).expect("text");
+        let (folder, url) = told.trim().split_once('\n').expect("a folder and an address");
+        Self { folder: folder.into(), url: url.to_owned() }
+    }
+
+    /// Where it keeps its files.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    pub(crate) fn kill(&self) {
+        let pid = fs::read_to_string(self.data().join("postmaster.pid")).expect("a server");
+        let pid = pid.lines().next().expect("its process").to_owned();
+        assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
+    }
+
+    pub(crate) fn start_again(&self) {
+        assert!(script("again", Some(&self.folder)).status().expect("the script").success());
+    }
+}
+
+impl Server {
+    /// From now on, every role but its owner needs a password.
+    pub(crate) fn ask_for_passwords(&self) {
+        self.admit("host all authz 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n");
+    }
+
+    /// Replaces who may connect, and how: the lines of `pg_hba.conf`.
+    pub(crate) fn admit(&self, rules: &str) {
+        fs::write(self.data().join("pg_hba.conf"), rules).expect("the rules");
+        assert!(script("reload", Some(&self.folder)).status().expect("the script").success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _stopped = script("stop", Some(&self.folder)).status();
+    }
+}
+
+fn script(verb: &str, folder: Option<&Path>) -> Command {
+    let mut command = Command::new("scripts/postgres");
+    command.arg(verb).args(folder).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
