@@ -7,8 +7,9 @@ use crate::store::postgres::{DatabaseUrl, PostgresSettings};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DatabaseArgs {
-    /// Take policies from PostgreSQL instead: postgresql://USER:PASSWORD@HOST:PORT/NAME. Prefer the environment, for
-    /// other users of the machine can read the command line
+    /// Take policies from PostgreSQL instead: postgresql://USER:PASSWORD@HOST:PORT/NAME, with TLS and a verified host
+    /// unless it is this machine or `?sslmode=` says otherwise. Prefer the environment, for other users of the machine
+    /// can read the command line
     #[arg(long, value_name = "URL", env = "ECS_AUTHZ_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// The most connections that read policies; one more follows changes

@@ -12,6 +12,7 @@ use super::{OpenStore, PolicySource, StartError, bind, reflection, transport};
 use crate::config::admin::{AdminConfig, AdminTls, SecretError, read};
 use crate::grpc::admin::{Access, PolicyAdmin};
 use crate::pdp::Pdp;
+use crate::store::postgres::OpenError;
 use crate::store::postgres::administration::Administration;
 
 const SERVICE: &str = "ecs.authz.v1.PolicyAdminService";
@@ -36,7 +37,7 @@ pub enum AdminListenerError {
     Tls(#[source] tonic::transport::Error),
     /// The connections to the database can't be set up.
     #[error("the connections to the database can't be set up")]
-    Connections(#[from] deadpool_postgres::BuildError),
+    Connections(#[from] OpenError),
 }
 
 /// A listener that is bound.

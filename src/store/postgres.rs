@@ -11,29 +11,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
 
 use super::{Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreError, StoreHealth};
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
 use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, Scope, system};
 use crate::request::Identity;
+use connector::Connector;
 use feed::{Feed, FeedError};
 use known::Known;
 use load::{Compiled, GrantRow, PolicyName, Read, ScopeRow};
 
+pub use connector::AuthoritiesError;
 pub use open::OpenError;
+pub use protection::ProtectionFault;
 pub use settings::{DatabaseUrl, PostgresSettings, UrlFault};
 
+mod address;
 pub mod administration;
+mod connector;
 mod feed;
 mod known;
 mod load;
 pub mod migrate;
 mod open;
+mod protection;
 mod settings;
 
 /// How long a read may take, and how long it may wait for a connection. A request waits for 2 s at most.
@@ -84,14 +89,22 @@ impl PostgresStore {
     ///
     /// If the database can't be reached within seconds, or has another schema, and that does not pass while it waits.
     pub async fn open(settings: &PostgresSettings, catalog: Arc<Catalog>) -> Result<Self, OpenError> {
-        open::within(settings.start_wait, || Self::attempt(settings, catalog.clone())).await
+        if let Some(weakness) = settings.url.weakness() {
+            tracing::warn!(url = %settings.url, "{weakness}");
+        }
+        let connector = Connector::new(&settings.url)?;
+        open::within(settings.start_wait, || Self::attempt(settings, &connector, catalog.clone())).await
     }
 
-    async fn attempt(settings: &PostgresSettings, catalog: Arc<Catalog>) -> Result<Self, OpenError> {
+    async fn attempt(
+        settings: &PostgresSettings,
+        connector: &Connector,
+        catalog: Arc<Catalog>,
+    ) -> Result<Self, OpenError> {
         let system = system::compile(&catalog).map_err(OpenError::System)?;
         let url = || settings.url.to_string();
         let unreachable = |cause| OpenError::Unreachable { url: url(), cause };
-        let pool = pool(&settings.url, settings.max_connections, READ_TIMEOUT)
+        let pool = pool(connector, settings.max_connections, READ_TIMEOUT)
             .map_err(|error| unreachable(error.into()))?;
         let client = first_connection(&pool).await.map_err(unreachable)?;
         let checked = timeout(CHECK_TIMEOUT, migrate::check(&client)).await;
@@ -100,12 +113,12 @@ impl PostgresStore {
         drop(client);
         let known = Arc::new(Known::new());
         let feed =
-            Feed::start(&settings.url, known.clone(), settings.max_stale).await.map_err(
-                |error| match error {
+            Feed::start(connector.clone(), known.clone(), settings.max_stale).await.map_err(|error| {
+                match error {
                     FeedError::Database(error) => unreachable(error.into()),
                     other => unreachable(other.into()),
-                },
-            )?;
+                }
+            })?;
         Ok(Self { pool, known, catalog, system, compiled: moka::sync::Cache::new(MAX_COMPILED), _feed: feed })
     }
 
@@ -241,15 +254,14 @@ async fn first_connection(pool: &Pool) -> Result<Object, Box<dyn std::error::Err
 
 /// Connections whose statements may take as long as this.
 fn pool(
-    url: &DatabaseUrl,
+    connector: &Connector,
     max_connections: usize,
     limit: Duration,
 ) -> Result<Pool, deadpool_postgres::BuildError> {
-    let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let mut address = url.config().clone();
     // The server gives up when we do.
-    address.options(format!("-c statement_timeout={}", limit.as_millis()));
-    Pool::builder(Manager::from_config(address, NoTls, config))
+    let options = format!("-c statement_timeout={}", limit.as_millis());
+    let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    Pool::builder(connector.manager(&options, config))
         .max_size(max_connections)
         .wait_timeout(Some(limit))
         .create_timeout(Some(READ_TIMEOUT * 2))

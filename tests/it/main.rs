@@ -42,6 +42,7 @@ mod permissions;
 mod postgres_faults;
 mod postgres_replicas;
 mod postgres_start;
+mod postgres_tls;
 mod postgres_world;
 mod random;
 mod readme;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         postgres_faults::trials(),
         postgres_replicas::trials(),
         postgres_start::trials(),
+        postgres_tls::trials(),
         random::trials(),
         readme::trials(),
         sync::trials(),

@@ -87,7 +87,7 @@ fn replaced(url: &str, from: &str, to: &str) -> String {
 
 fn what_does_not_pass_with_time_fails_at_once() {
     let server = Server::start();
-    server.ask_for_passwords();
+    server.admit("host all all 127.0.0.1/32 scram-sha-256");
     block_on(async {
         migrate::run(&server.url.parse().unwrap()).await.unwrap();
         let newer = "INSERT INTO ecs_authz.schema_version (version) VALUES (99);

@@ -142,21 +142,15 @@ impl Server {
         assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
     }
 
+    /// Starts it again with these lines in `pg_hba.conf`, which say who may connect, and how; its owner may always.
+    pub(crate) fn admit(&self, rules: &str) {
+        let rules = format!("host all authz 127.0.0.1/32 trust\n{rules}\n");
+        fs::write(self.data().join("pg_hba.conf"), rules).expect("the rules");
+        self.start_again();
+    }
+
     pub(crate) fn start_again(&self) {
         assert!(script("again", Some(&self.folder)).status().expect("the script").success());
-    }
-}
-
-impl Server {
-    /// From now on, every role but its owner needs a password.
-    pub(crate) fn ask_for_passwords(&self) {
-        self.admit("host all authz 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n");
-    }
-
-    /// Replaces who may connect, and how: the lines of `pg_hba.conf`.
-    pub(crate) fn admit(&self, rules: &str) {
-        fs::write(self.data().join("pg_hba.conf"), rules).expect("the rules");
-        assert!(script("reload", Some(&self.folder)).status().expect("the script").success());
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::error::SqlState;
 
+use super::connector::Connector;
 use super::{OpenError, PostgresSettings, first_connection, migrate, pool};
 use crate::store::Revision;
 
@@ -117,9 +118,12 @@ impl Administration {
     ///
     /// # Errors
     ///
-    /// If a pool can't be built, which depends on nothing outside.
-    pub fn new(settings: &PostgresSettings) -> Result<Self, deadpool_postgres::BuildError> {
-        Ok(Self { pool: pool(&settings.url, MAX_CONNECTIONS, STATEMENT_TIMEOUT)? })
+    /// If there is nothing to verify the database with.
+    pub fn new(settings: &PostgresSettings) -> Result<Self, OpenError> {
+        let connector = Connector::new(&settings.url)?;
+        let pool = pool(&connector, MAX_CONNECTIONS, STATEMENT_TIMEOUT);
+        let unreachable = |cause| OpenError::Unreachable { url: settings.url.to_string(), cause };
+        Ok(Self { pool: pool.map_err(|error| unreachable(error.into()))? })
     }
 
     /// Administers a database, once it is known to be there with the schema of this program.
@@ -129,7 +133,7 @@ impl Administration {
     /// If it can't be reached, or has another schema.
     pub async fn open(settings: &PostgresSettings) -> Result<Self, OpenError> {
         let unreachable = |cause| OpenError::Unreachable { url: settings.url.to_string(), cause };
-        let administration = Self::new(settings).map_err(|error| unreachable(error.into()))?;
+        let administration = Self::new(settings)?;
         let client = first_connection(&administration.pool).await.map_err(unreachable)?;
         let schema = |cause| OpenError::Schema { url: settings.url.to_string(), cause };
         migrate::check(&client).await.map_err(schema)?;

@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, timeout};
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::{AsyncMessage, Client};
 
 use super::causes;
+use super::connector::Connector;
 use super::known::Known;
-use super::settings::DatabaseUrl;
 use crate::store::{Freshness, Revision};
 
 /// How often it is asked what has changed, whatever was announced.
@@ -57,18 +57,18 @@ impl Drop for Feed {
 impl Feed {
     /// Begins to follow, and reads all revisions before it returns.
     pub(super) async fn start(
-        url: &DatabaseUrl,
+        connector: Connector,
         known: Arc<Known>,
         max_stale: Duration,
     ) -> Result<Self, FeedError> {
-        let listener = Listener::start(url, &known).await?;
-        let follower = Follower { url: url.clone(), known, max_stale };
+        let listener = Listener::start(&connector, &known).await?;
+        let follower = Follower { connector, known, max_stale };
         Ok(Self { task: tokio::spawn(follower.run(listener)) })
     }
 }
 
 struct Follower {
-    url: DatabaseUrl,
+    connector: Connector,
     known: Arc<Known>,
     max_stale: Duration,
 }
@@ -91,7 +91,7 @@ impl Follower {
     async fn connect_again(&self) -> Listener {
         let since = Instant::now();
         loop {
-            match Listener::start(&self.url, &self.known).await {
+            match Listener::start(&self.connector, &self.known).await {
                 Ok(listener) => {
                     tracing::info!(after = ?since.elapsed(), "changes of policies are followed again");
                     return listener;
@@ -125,8 +125,8 @@ enum Never {}
 
 impl Listener {
     /// Listens, then reads all revisions. In this order nothing is missed.
-    async fn start(url: &DatabaseUrl, known: &Known) -> Result<Self, FeedError> {
-        let (client, mut connection) = timeout(ANSWER_TIMEOUT, url.config().connect(NoTls)).await??;
+    async fn start(connector: &Connector, known: &Known) -> Result<Self, FeedError> {
+        let (client, mut connection) = timeout(ANSWER_TIMEOUT, connector.connect()).await??;
         let (announce, announced) = mpsc::channel(MAX_WAITING);
         let driver = tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
+use super::connector::Connector;
 use super::{DatabaseUrl, OpenError};
 
 /// The versions, in order. One that was released is never changed.
@@ -73,7 +74,8 @@ pub(super) async fn check(client: &Client) -> Result<(), SchemaError> {
 /// If the database can't be reached, or its schema can't be brought there.
 pub async fn run(url: &DatabaseUrl) -> Result<Vec<i32>, OpenError> {
     let unreachable = |cause| OpenError::Unreachable { url: url.to_string(), cause };
-    let connected = timeout(CONNECT_TIMEOUT, url.config().connect(NoTls)).await;
+    let connector = Connector::new(url)?;
+    let connected = timeout(CONNECT_TIMEOUT, connector.connect()).await;
     let connected = connected.map_err(|error| unreachable(error.into()))?;
     let (mut client, connection) = connected.map_err(|error| unreachable(error.into()))?;
     let driver = tokio::spawn(connection);

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::error::DbError;
 
 use super::causes;
+use super::connector::AuthoritiesError;
 use super::migrate::SchemaError;
 use crate::policy::DocumentError;
 
@@ -28,6 +29,15 @@ pub enum OpenError {
         /// Why.
         #[source]
         cause: Box<dyn Error + Send + Sync>,
+    },
+    /// There is nothing to verify it with.
+    #[error("the database at {url} can't be verified")]
+    Authorities {
+        /// Where it is, without credentials.
+        url: String,
+        /// Why.
+        #[source]
+        cause: AuthoritiesError,
     },
     /// Its schema is another one.
     #[error("the database at {url} can't be used")]
@@ -57,9 +67,10 @@ impl OpenError {
     fn may_pass(&self) -> bool {
         match self {
             Self::Schema { cause: SchemaError::Older { .. }, .. } => true,
-            Self::Schema { cause: SchemaError::Newer { .. }, .. } | Self::GaveUp { .. } | Self::System(_) => {
-                false
-            }
+            Self::Schema { cause: SchemaError::Newer { .. }, .. }
+            | Self::Authorities { .. }
+            | Self::GaveUp { .. }
+            | Self::System(_) => false,
             Self::Schema { cause: cause @ SchemaError::Database(_), .. } => passes(cause),
             Self::Unreachable { cause, .. } => passes(&**cause),
         }
@@ -74,11 +85,16 @@ fn passes(error: &(dyn Error + 'static)) -> bool {
             // Connection exceptions, insufficient resources, operator intervention: starting up is one of these.
             return matches!(refused.code().code().get(..2), Some("08" | "53" | "57"));
         }
-        cause.is::<io::Error>()
+        cause.downcast_ref().is_some_and(|error| !is_distrust(error))
             || cause.is::<tokio::time::error::Elapsed>()
             || matches!(cause.downcast_ref(), Some(PoolError::Timeout(_)))
             || cause.downcast_ref().is_some_and(tokio_postgres::Error::is_closed)
     })
+}
+
+/// Whether TLS has failed for what the other side is.
+fn is_distrust(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// Attempts to open until it succeeds, fails for what does not pass, or the time is over.

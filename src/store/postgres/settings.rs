@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
+use super::address::Address;
+use super::protection::{Distance, Protection, ProtectionFault};
+
 /// How a database of policies is used.
 #[derive(Debug, Clone)]
 pub struct PostgresSettings {
@@ -22,12 +25,21 @@ pub struct PostgresSettings {
 
 /// The address of a database, with its credentials: `postgresql://user:password@host/name`. They are never shown.
 #[derive(Clone)]
-pub struct DatabaseUrl(Box<Config>);
+pub struct DatabaseUrl {
+    config: Box<Config>,
+    protection: Protection,
+}
 
 /// A text that is not the address of a database. The text itself may hold a password, so it is not shown.
 #[derive(Debug, thiserror::Error)]
-#[error("expected an address such as `postgresql://user@host:5432/name`: {0}")]
-pub struct UrlFault(tokio_postgres::Error);
+pub enum UrlFault {
+    /// The client library can't read it.
+    #[error("expected an address such as `postgresql://user@host:5432/name`: {0}")]
+    Address(tokio_postgres::Error),
+    /// What it says of TLS.
+    #[error("the database's address: {0}")]
+    Protection(#[from] ProtectionFault),
+}
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,28 +48,43 @@ impl FromStr for DatabaseUrl {
     type Err = UrlFault;
 
     fn from_str(text: &str) -> Result<Self, UrlFault> {
-        let mut config: Config = text.parse().map_err(UrlFault)?;
+        let address = Address::parse(text);
+        let mut config: Config = address.rest.parse().map_err(UrlFault::Address)?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         if config.get_application_name().is_none() {
             config.application_name("ecs-authz");
         }
-        Ok(Self(Box::new(config)))
+        let protection = Protection::of(&address, Distance::of(&config))?;
+        Ok(Self { config: Box::new(config), protection })
     }
 }
 
 impl DatabaseUrl {
     /// The address with its credentials, to connect.
     pub(super) fn config(&self) -> &Config {
-        &self.0
+        &self.config
+    }
+
+    pub(super) fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    /// What is weak in the protection of the connections, if it is worth a warning.
+    #[must_use]
+    pub fn weakness(&self) -> Option<&'static str> {
+        match Distance::of(&self.config) {
+            Distance::Here => None,
+            Distance::Elsewhere => self.protection.weakness(),
+        }
     }
 }
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts = self.0.get_hosts().iter().enumerate().map(|(index, host)| {
-            let ports = self.0.get_ports();
+        let hosts = self.config.get_hosts().iter().enumerate().map(|(index, host)| {
+            let ports = self.config.get_ports();
             let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
             match host {
                 Host::Tcp(name) => format!("{name}:{port}"),
@@ -65,7 +92,7 @@ impl fmt::Display for DatabaseUrl {
             }
         });
         let hosts: Vec<String> = hosts.collect();
-        write!(f, "postgresql://{}/{}", hosts.join(","), self.0.get_dbname().unwrap_or_default())
+        write!(f, "postgresql://{}/{}", hosts.join(","), self.config.get_dbname().unwrap_or_default())
     }
 }
 
