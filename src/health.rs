@@ -1,7 +1,8 @@
 //! Health over HTTP: for probes, and for people who ask what is wrong.
 //!
 //! `/livez` says that the process answers. `/readyz` says whether it can decide (else 503), and in its body how the policy
-//! store is: `degraded` means that the last good policies are served because newer ones have faults or can't be had.
+//! store is: `degraded` means that the last good policies are served because newer ones have faults or can't be had, or that
+//! policies have faults which are an error for those who are granted them.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::store::{PolicyStore, StoreHealth};
 struct Readiness {
     /// `ready` or `degraded`, which both decide, or `unavailable`.
     status: &'static str,
-    /// Why newer policies are not served, one fault each.
+    /// What keeps policies from being served, one fault each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
 }

@@ -79,7 +79,8 @@ pub enum Freshness {
 pub enum StoreHealth {
     /// What is served is what the source holds.
     Current,
-    /// The source could not be read; what is served is the last good state.
+    /// The source or some of its policies could not be read; what is served is the last good state, or right for those who
+    /// are granted none of these policies.
     Degraded {
         /// Why, one fault a line.
         faults: Vec<String>,

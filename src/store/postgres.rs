@@ -18,9 +18,10 @@ use tokio::time::timeout;
 use super::{Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreError, StoreHealth};
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
-use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, Scope, system};
+use crate::policy::{CompiledPolicy, Document, Grant, Scope, system};
 use crate::request::Identity;
 use connector::Connector;
+use faults::PolicyFault;
 use feed::{Feed, FeedError};
 use known::Known;
 use load::{Compiled, GrantRow, PolicyName, Read, ScopeRow};
@@ -33,6 +34,7 @@ pub use settings::{DatabaseUrl, PostgresSettings, UrlFault};
 mod address;
 pub mod administration;
 mod connector;
+mod faults;
 mod feed;
 mod known;
 mod load;
@@ -74,10 +76,8 @@ enum ReadError {
     Database(#[from] tokio_postgres::Error),
     #[error("the database did not answer in time")]
     Silent(#[from] tokio::time::error::Elapsed),
-    #[error("the policy `{name}` in the database is not one: {}", .errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
-    Document { name: String, errors: Vec<DocumentError> },
-    #[error("the grant of the system policy `{0}`, which there is not")]
-    SystemPolicy(String),
+    #[error(transparent)]
+    Policy(#[from] PolicyFault),
     #[error("the policies changed each time that they were read")]
     Restless,
 }
@@ -161,8 +161,8 @@ impl PostgresStore {
             if missing.get(name) != Some(&etag) {
                 return Ok(None);
             }
-            let document = Document::parse(text)
-                .map_err(|errors| ReadError::Document { name: name.to_owned(), errors })?;
+            let document =
+                Document::parse(text).map_err(|errors| PolicyFault::document(name, etag, &errors))?;
             let policy = Arc::new(CompiledPolicy::compile(name, &document, &self.catalog));
             self.compiled.insert(etag, policy.clone());
             compiled.insert(etag, policy);
@@ -185,14 +185,14 @@ impl PostgresStore {
                 ScopeRow::Token => token.clone(),
             };
             let policy = match policy {
-                // INVARIANT: each was compiled.
-                PolicyName::Own { name, etag } => {
-                    compiled.get(&etag).cloned().ok_or(ReadError::SystemPolicy(name))?
-                }
+                PolicyName::Own { etag, .. } => compiled.get(&etag).cloned(),
                 PolicyName::System(name) => {
-                    self.system.get(name.as_str()).cloned().ok_or(ReadError::SystemPolicy(name))?
+                    let policy = self.system.get(name.as_str()).cloned();
+                    Some(policy.ok_or_else(|| PolicyFault::system(name))?)
                 }
             };
+            // INVARIANT: each document was compiled.
+            let policy = policy.ok_or(ReadError::Restless)?;
             grants.extend(scope.map(|scope| Grant { policy, scope }));
         }
         // A role in the token is a grant of the system policy of that name on the token's project.
@@ -216,7 +216,13 @@ impl PolicyStore for PostgresStore {
         Box::pin(async move {
             let read = timeout(READ_TIMEOUT, self.read(identity)).await;
             read.map_err(ReadError::from).flatten().map_err(|error| {
-                tracing::warn!(%error, domain = identity.domain_id, "policies can't be read");
+                let is_news = match &error {
+                    ReadError::Policy(fault) => self.known.faults.meet(&identity.domain_id, fault),
+                    _ => true,
+                };
+                if is_news {
+                    tracing::warn!(%error, domain = identity.domain_id, "policies can't be read");
+                }
                 StoreError::Unavailable(Arc::new(error))
             })
         })
@@ -227,9 +233,14 @@ impl PolicyStore for PostgresStore {
     }
 
     fn health(&self) -> StoreHealth {
+        let mut faults = self.known.faults.lines();
         match self.freshness() {
-            Freshness::Current => StoreHealth::Current,
-            Freshness::Stale => StoreHealth::Degraded { faults: vec![OUT_OF_REACH.to_owned()] },
+            Freshness::Current if faults.is_empty() => StoreHealth::Current,
+            Freshness::Current => StoreHealth::Degraded { faults },
+            Freshness::Stale => {
+                faults.insert(0, OUT_OF_REACH.to_owned());
+                StoreHealth::Degraded { faults }
+            }
             Freshness::Expired => StoreHealth::Expired,
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use ecs_authz::grpc::pb;
 use ecs_authz::server::{Drain, RunningServer, StartError};
 use libtest_mimic::Trial;
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -14,7 +13,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use crate::support::{PolicyDir, block_on, channel, client, config, reload, serve, trials};
+use crate::support::{PolicyDir, block_on, channel, client, config, get, reload, serve, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -426,18 +425,6 @@ fn an_open_stream_does_not_keep_the_server() {
             assert_eq!(server.stop(limit).await.unwrap(), expected);
         });
     }
-}
-
-/// A GET over HTTP/1.1 by hand: status line and body.
-async fn get(server: &RunningServer, path: &str) -> (String, String) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = TcpStream::connect(server.http_addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
 fn readiness_shows_faults_over_http() {

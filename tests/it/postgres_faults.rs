@@ -1,22 +1,24 @@
 //! What the PostgreSQL store does while its database fails: no wrong answer, no lost change, and no restart of ours.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecs_authz::catalog::Catalog;
+use ecs_authz::server::{OpenStore, PolicySource, RunningServer, ServerConfig};
 use ecs_authz::store::postgres::migrate::{self, VERSION};
 use ecs_authz::store::postgres::{OpenError, PostgresSettings, PostgresStore};
 use ecs_authz::store::{Freshness, PolicyStore, Revision, StoreError, StoreHealth};
 use libtest_mimic::Trial;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use crate::conformance::postgres::{Database, connect, is_there};
 use crate::postgres_world::{ALLOW, DENY, PATIENCE, Server, World, grant, rewrite, settings};
-use crate::support::{block_on, trial};
+use crate::support::{block_on, config, get, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("a_schema_that_is_not_there_is_named", a_schema_that_is_not_there_is_named),
         ("a_database_that_is_not_there_is_named_at_once", a_database_that_is_not_there_is_named_at_once),
         ("a_listener_that_is_cut_off_misses_no_change", a_listener_that_is_cut_off_misses_no_change),
@@ -24,6 +26,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         (
             "a_poisoned_document_is_an_error_of_those_who_have_it",
             a_poisoned_document_is_an_error_of_those_who_have_it,
+        ),
+        (
+            "a_fault_is_told_until_its_policy_or_grant_is_removed",
+            a_fault_is_told_until_its_policy_or_grant_is_removed,
         ),
         ("a_locked_table_is_an_error_in_time", a_locked_table_is_an_error_in_time),
         ("a_rolled_back_change_is_none", a_rolled_back_change_is_none),
@@ -118,22 +124,57 @@ fn a_poisoned_document_is_an_error_of_those_who_have_it() {
         grant(&client, "alice", ALLOW).await;
         grant(&client, "bob", ALLOW).await;
         let world = World::open(&database.settings()).await;
-        for poison in
-            ["{}", "not json", r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:"]}]}"#]
-        {
+        let pattern = r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:"]}]}"#;
+        for (poison, fault) in [
+            ("{}", "$: expected a member `Version` (and 1 more)"),
+            ("not json", "$: expected ident at line 1 column 2"),
+            (pattern, "$.Statement[0].Action[0]: "),
+        ] {
             let before = world.store.revision("acme");
             rewrite(&client, "alice", poison).await;
-            let known = async {
-                while world.store.revision("acme") == before {
-                    sleep(Duration::from_millis(5)).await;
-                }
-            };
-            timeout(PATIENCE, known).await.unwrap();
+            world.await_revision(before.0 + 1).await;
             assert!(matches!(world.ask("alice").await, Err(StoreError::Unavailable(_))), "{poison}");
             assert_eq!(world.ask("bob").await.unwrap(), "allow");
+            let expected = format!("domain `acme`: policy `alice`: {fault}");
+            world.await_faults(&[&expected]).await;
         }
         rewrite(&client, "alice", DENY).await;
         world.ask_until("alice", "deny").await;
+        world.await_faults(&[]).await;
+    });
+}
+
+fn a_fault_is_told_until_its_policy_or_grant_is_removed() {
+    let database = Database::create();
+    block_on(async {
+        let client = database.client().await;
+        grant(&client, "alice", "{}").await;
+        let newer = "INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, system_policy, scope_kind)
+             VALUES ('acme', 'user', 'bob', 'ECS Tomorrow', 'all_projects')";
+        client.batch_execute(newer).await.unwrap();
+        let config =
+            ServerConfig { policies: PolicySource::Postgres(database.settings()), ..config(Path::new("")) };
+        let server = RunningServer::start(config).await.unwrap();
+        let OpenStore::Postgres(store) = &server.store else { panic!("a database") };
+        let world = World::over(store.clone(), 1_024);
+        assert_eq!(get(&server, "/readyz").await.1, "{\"status\":\"ready\"}\n");
+        for user in ["alice", "bob"] {
+            assert!(world.ask(user).await.is_err(), "{user}");
+        }
+        assert_eq!(world.ask("carol").await.unwrap(), "deny");
+        let poison = "domain `acme`: policy `alice`: $: expected a member `Version` (and 1 more)";
+        let unknown = "domain `acme`: policy `ECS Tomorrow`: it is granted as a system policy, and this version has none \
+             of that name";
+        let degraded = format!("{{\"status\":\"degraded\",\"faults\":[\"{poison}\",\"{unknown}\"]}}\n");
+        assert_eq!(get(&server, "/readyz").await, ("HTTP/1.1 200 OK".to_owned(), degraded));
+
+        client.execute("DELETE FROM ecs_authz.policy_grant WHERE subject_id = 'bob'", &[]).await.unwrap();
+        world.await_faults(&[poison]).await;
+        let remove = "DELETE FROM ecs_authz.policy_grant; DELETE FROM ecs_authz.policy";
+        client.batch_execute(remove).await.unwrap();
+        world.await_faults(&[]).await;
+        assert_eq!(get(&server, "/readyz").await.1, "{\"status\":\"ready\"}\n");
+        server.stop(PATIENCE).await.unwrap();
     });
 }
 

@@ -11,7 +11,8 @@ use ecs_authz::pdp::{DecideError, Defaults, Pdp, Response};
 use ecs_authz::request::{PrincipalParts, Request, RequestParts};
 use ecs_authz::store::cache::PolicyCache;
 use ecs_authz::store::postgres::{PostgresSettings, PostgresStore};
-use ecs_authz::store::{Freshness, PolicyStore as _, StoreError};
+use ecs_authz::store::{Freshness, PolicyStore as _, StoreError, StoreHealth};
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
@@ -49,7 +50,12 @@ impl World {
 
     pub(crate) async fn with_cache(settings: &PostgresSettings, cache_bytes: u64) -> Self {
         let catalog = Arc::new(Catalog::published().expect("the published tables"));
-        let store = Arc::new(PostgresStore::open(settings, catalog.clone()).await.expect("a store"));
+        let store = Arc::new(PostgresStore::open(settings, catalog).await.expect("a store"));
+        Self::over(store, cache_bytes)
+    }
+
+    pub(crate) fn over(store: Arc<PostgresStore>, cache_bytes: u64) -> Self {
+        let catalog = Arc::new(Catalog::published().expect("the published tables"));
         let cache = PolicyCache::new(store.clone(), catalog.action_count(), cache_bytes);
         Self { pdp: Pdp::new(catalog, cache, Defaults::default()), store }
     }
@@ -84,22 +90,43 @@ impl World {
 
     /// Asks until the answer is this one.
     pub(crate) async fn ask_until(&self, user: &str, expected: &str) {
-        let asked = async {
-            while self.ask(user).await.ok().as_deref() != Some(expected) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{user}: expected {expected} in time"));
+        let is_so = async || self.ask(user).await.ok().as_deref() == Some(expected);
+        until(is_so).await.unwrap_or_else(|_| panic!("{user}: expected {expected} in time"));
     }
 
     pub(crate) async fn await_freshness(&self, expected: Freshness) {
-        let awaited = async {
-            while self.store.freshness() != expected {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, awaited).await.unwrap_or_else(|_| panic!("expected {expected:?} in time"));
+        let is_so = async || self.store.freshness() == expected;
+        until(is_so).await.unwrap_or_else(|_| panic!("expected {expected:?} in time"));
     }
+
+    pub(crate) async fn await_revision(&self, minimum: u64) {
+        let is_so = async || self.store.revision("acme").0 >= minimum;
+        until(is_so).await.unwrap_or_else(|_| panic!("expected revision {minimum} in time"));
+    }
+
+    /// Waits until health tells faults that begin so, and no others.
+    pub(crate) async fn await_faults(&self, expected: &[&str]) {
+        let is_so = async || match self.store.health() {
+            StoreHealth::Current => expected.is_empty(),
+            StoreHealth::Degraded { faults } => {
+                faults.len() == expected.len()
+                    && faults.iter().zip(expected).all(|(fault, expected)| fault.starts_with(expected))
+            }
+            StoreHealth::Expired => false,
+        };
+        let told = until(is_so).await;
+        told.unwrap_or_else(|_| panic!("expected {expected:?}, found {:?}", self.store.health()));
+    }
+}
+
+/// Polls until something is so.
+pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) -> Result<(), Elapsed> {
+    let polled = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, polled).await
 }
 
 /// Grants a user a policy of its own in `acme`.

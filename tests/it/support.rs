@@ -17,6 +17,7 @@ use ecs_authz::server::{Exposure, OpenStore, PolicySource, RunningServer, Server
 use ecs_authz::store::directory::{Change, Faults};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
@@ -172,6 +173,18 @@ pub(crate) type Client = AuthorizationServiceClient<Channel>;
 
 pub(crate) async fn client(server: &RunningServer) -> Client {
     AuthorizationServiceClient::new(channel(server).await)
+}
+
+/// A GET over HTTP/1.1 by hand: status line and body.
+pub(crate) async fn get(server: &RunningServer, path: &str) -> (String, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = TcpStream::connect(server.http_addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
 /// The program itself.

@@ -171,9 +171,9 @@ impl Listener {
         Ok(())
     }
 
-    /// Reads the revisions of all domains that were changed by a transaction that was not over at the last look. The
-    /// first look reads all.
-    async fn look(&mut self, known: &Known) -> Result<(), FeedError> {
+    /// Reads the revisions of all domains that were changed by a transaction that was not over at the last look, and
+    /// which faults still stand. The first look reads all revisions.
+    async fn look(&mut self, known: &Known) -> Result<(), tokio_postgres::Error> {
         let query = "SELECT d.id::text, d.revision, h.horizon \
              FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon) h \
              LEFT JOIN ecs_authz.domain d ON d.changed_in >= $1::bigint::text::xid8";
@@ -184,7 +184,7 @@ impl Listener {
         let changed =
             rows.iter().filter_map(|row| Some((row.get::<_, Option<String>>(0)?, revision(row.get(1)))));
         known.learn(changed);
-        Ok(())
+        known.faults.recheck(&self.client).await
     }
 }
 

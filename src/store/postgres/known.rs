@@ -1,4 +1,4 @@
-//! What is known of the database here: each domain's revision, and whether it is followed.
+//! What is known of the database here: each domain's revision, whether it is followed, and which policies have faults.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use super::faults::Faults;
 use crate::store::{Freshness, Revision};
 
 /// The revisions of all domains that have one.
@@ -16,6 +17,7 @@ pub(super) struct Known {
     /// A [`Freshness`] as a number. Set by the one who follows, so that a request reads no clock.
     freshness: AtomicU8,
     pub(super) changed: watch::Sender<()>,
+    pub(super) faults: Faults,
 }
 
 impl Known {
@@ -24,6 +26,7 @@ impl Known {
             revisions: RwLock::default(),
             freshness: AtomicU8::new(EXPIRED),
             changed: watch::Sender::new(()),
+            faults: Faults::default(),
         }
     }
 

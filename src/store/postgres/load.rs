@@ -50,10 +50,17 @@ pub(super) struct GrantRow {
     pub(super) scope: ScopeRow,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PolicyName {
     Own { name: String, etag: i64 },
     System(String),
+}
+
+impl PolicyName {
+    pub(super) fn name(&self) -> &str {
+        let (Self::Own { name, .. } | Self::System(name)) = self;
+        name
+    }
 }
 
 #[derive(Debug)]
