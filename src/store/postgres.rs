@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{Object, PoolError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -25,6 +25,7 @@ use faults::PolicyFault;
 use feed::{Feed, FeedError};
 use known::Known;
 use load::{Compiled, GrantRow, PolicyName, Read, ScopeRow};
+use pool::{ANSWER_TIMEOUT, ReadPool};
 
 pub use connector::AuthoritiesError;
 pub use open::OpenError;
@@ -40,11 +41,10 @@ mod known;
 mod load;
 pub mod migrate;
 mod open;
+mod pool;
 mod protection;
 mod settings;
 
-/// How long a read may take, and how long it may wait for a connection. A request waits for 2 s at most.
-const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the schema may take to be checked.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often policies that change while they are read are read again.
@@ -57,7 +57,7 @@ const MAX_COMPILED: u64 = 100_000;
 /// Policies in a database.
 #[derive(Debug)]
 pub struct PostgresStore {
-    pool: Pool,
+    pool: ReadPool,
     known: Arc<Known>,
     catalog: Arc<Catalog>,
     system: SystemPolicies,
@@ -104,9 +104,9 @@ impl PostgresStore {
         let system = system::compile(&catalog).map_err(OpenError::System)?;
         let url = || settings.url.to_string();
         let unreachable = |cause| OpenError::Unreachable { url: url(), cause };
-        let pool = pool(connector, settings.max_connections, READ_TIMEOUT)
-            .map_err(|error| unreachable(error.into()))?;
-        let client = first_connection(&pool).await.map_err(unreachable)?;
+        let pool =
+            ReadPool::new(connector, settings.max_connections).map_err(|error| unreachable(error.into()))?;
+        let client = pool.first_connection().await.map_err(unreachable)?;
         let checked = timeout(CHECK_TIMEOUT, migrate::check(&client)).await;
         let checked = checked.map_err(|silence| unreachable(silence.into()))?;
         checked.map_err(|cause| OpenError::Schema { url: url(), cause })?;
@@ -123,11 +123,20 @@ impl PostgresStore {
     }
 
     async fn read(&self, identity: &Identity) -> Result<PrincipalGrants, ReadError> {
+        let lent = self.pool.lend().await?;
+        let read = timeout(ANSWER_TIMEOUT, self.read_with(lent.client()?, identity)).await;
+        match read {
+            Ok(_) => lent.give_back(),
+            Err(_) => self.pool.forget_idle(),
+        }
+        read?
+    }
+
+    async fn read_with(&self, client: &Object, identity: &Identity) -> Result<PrincipalGrants, ReadError> {
         for _ in 0..MAX_ATTEMPTS {
-            let client = self.pool.get().await?;
             let statement = client.prepare_cached(load::GRANTS).await?;
-            let read = load::grants(&client, &statement, identity).await?;
-            let Some(compiled) = self.compile(&client, identity, &read).await? else { continue };
+            let read = load::grants(client, &statement, identity).await?;
+            let Some(compiled) = self.compile(client, identity, &read).await? else { continue };
             // It may have been read before its announcement arrives.
             self.known.learn((read.revision.0 > 0).then(|| (identity.domain_id.clone(), read.revision)));
             return self.grants(identity, read, &compiled);
@@ -214,8 +223,7 @@ impl PolicyStore for PostgresStore {
 
     fn load<'a>(&'a self, identity: &'a Identity) -> LoadFuture<'a> {
         Box::pin(async move {
-            let read = timeout(READ_TIMEOUT, self.read(identity)).await;
-            read.map_err(ReadError::from).flatten().map_err(|error| {
+            self.read(identity).await.map_err(|error| {
                 let is_news = match &error {
                     ReadError::Policy(fault) => self.known.faults.meet(&identity.domain_id, fault),
                     _ => true,
@@ -253,30 +261,4 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     let mut shown: Vec<String> = causes.map(ToString::to_string).collect();
     shown.dedup();
     shown.join(": ")
-}
-
-async fn first_connection(pool: &Pool) -> Result<Object, Box<dyn std::error::Error + Send + Sync>> {
-    pool.get().await.map_err(|error| match error {
-        // What the pool adds to it helps nobody.
-        PoolError::Backend(error) => error.into(),
-        other => other.into(),
-    })
-}
-
-/// Connections whose statements may take as long as this.
-fn pool(
-    connector: &Connector,
-    max_connections: usize,
-    limit: Duration,
-) -> Result<Pool, deadpool_postgres::BuildError> {
-    // The server gives up when we do.
-    let options = format!("-c statement_timeout={}", limit.as_millis());
-    let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    Pool::builder(connector.manager(&options, config))
-        .max_size(max_connections)
-        .wait_timeout(Some(limit))
-        .create_timeout(Some(READ_TIMEOUT * 2))
-        .recycle_timeout(Some(READ_TIMEOUT))
-        .runtime(Runtime::Tokio1)
-        .build()
 }

@@ -40,6 +40,7 @@ mod layout;
 mod mtls;
 mod permissions;
 mod postgres_faults;
+mod postgres_load;
 mod postgres_replicas;
 mod postgres_start;
 mod postgres_tls;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         mtls::trials(),
         permissions::trials(),
         postgres_faults::trials(),
+        postgres_load::trials(),
         postgres_replicas::trials(),
         postgres_start::trials(),
         postgres_tls::trials(),

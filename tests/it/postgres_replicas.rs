@@ -31,7 +31,7 @@ const SETUP: &str = r#"
 
 /// The revision and whether the call may pass.
 async fn ask(replica: &World, min_revision: u64) -> (u64, bool) {
-    let answer = replica.decide("alice", min_revision).await.expect("a decision");
+    let answer = replica.decide("acme", "alice", min_revision).await.expect("a decision");
     (answer.revision, answer.allows)
 }
 

@@ -60,11 +60,16 @@ impl World {
         Self { pdp: Pdp::new(catalog, cache, Defaults::default()), store }
     }
 
-    /// Asks whether a user of `acme` may see a server, at this revision or later.
-    pub(crate) async fn decide(&self, user: &str, min_revision: u64) -> Result<Answer, StoreError> {
+    /// Asks whether a user may see a server, at this revision or later.
+    pub(crate) async fn decide(
+        &self,
+        domain_id: &str,
+        user: &str,
+        min_revision: u64,
+    ) -> Result<Answer, StoreError> {
         let parts = RequestParts {
             principal: PrincipalParts {
-                domain_id: "acme".into(),
+                domain_id: domain_id.into(),
                 user_id: user.into(),
                 project_id: "p".into(),
                 ..Default::default()
@@ -81,9 +86,9 @@ impl World {
         Ok(Answer { revision: revision.0, allows: response.decision().is_allow(), is_stale: *is_stale })
     }
 
-    /// `allow`, `deny`, with `stale` behind it, or the error.
+    /// What is told a user of `acme`: `allow`, `deny`, with `stale` behind it, or the error.
     pub(crate) async fn ask(&self, user: &str) -> Result<String, StoreError> {
-        let Answer { allows, is_stale, .. } = self.decide(user, 0).await?;
+        let Answer { allows, is_stale, .. } = self.decide("acme", user, 0).await?;
         let word = if allows { "allow" } else { "deny" };
         Ok(if is_stale { format!("{word} stale") } else { word.to_owned() })
     }
@@ -129,12 +134,16 @@ pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) -> Result<(), El
     timeout(PATIENCE, polled).await
 }
 
-/// Grants a user a policy of its own in `acme`.
+/// Grants a user of `acme` a policy of its own.
 pub(crate) async fn grant(client: &Client, user: &str, document: &str) {
+    grant_in(client, "acme", user, document).await;
+}
+
+pub(crate) async fn grant_in(client: &Client, domain_id: &str, user: &str, document: &str) {
     let statements = format!(
-        "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('acme', '{user}', '{document}');
+        "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('{domain_id}', '{user}', '{document}');
          INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind)
-           VALUES ('acme', 'user', '{user}', '{user}', 'all_projects')"
+           VALUES ('{domain_id}', 'user', '{user}', '{user}', 'all_projects')"
     );
     client.batch_execute(&statements).await.expect("a grant");
 }

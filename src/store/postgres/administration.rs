@@ -10,7 +10,8 @@ use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::error::SqlState;
 
 use super::connector::Connector;
-use super::{OpenError, PostgresSettings, first_connection, migrate, pool};
+use super::pool::{first_connection, pool};
+use super::{OpenError, PostgresSettings, migrate};
 use crate::store::Revision;
 
 pub use edit::{Change, Edit, Expected, Outcome};
