@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
 use super::render::{self, Rendering};
 use super::status::CallError;
 use super::{deadline, parse, pb, permission};
 use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
+use crate::clock;
 use crate::decision::DenyReason;
 use crate::pdp::Pdp;
 use crate::policy::{Pattern, Version};
@@ -62,8 +62,7 @@ impl Authorize {
         }
         let decided = timeout_at(deadline, self.pdp.decide(&request)).await;
         let response = decided.map_err(|_| self.too_late(identity, minimum))??;
-        // Time-ordered, so that logs sort by it.
-        let decision_id = Uuid::now_v7().to_string();
+        let decision_id = clock::decision_id();
         let rendering = Rendering { decision_id, request_id, explain };
         Ok(render::response(&response, self.pdp.catalog(), rendering))
     }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use super::deadline;
 use super::wire::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use super::wire::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use crate::clock;
 use crate::pdp::Pdp;
 
 pub use identity::{Fields, IdentityHeaders, JwtMetadata, Mtls, MtlsPrincipal, PrincipalSource};
@@ -71,7 +71,7 @@ impl ExtAuthz {
 
     async fn decide(&self, check: CheckRequest, deadline: Instant) -> CheckResponse {
         let attributes = check.attributes.unwrap_or_default();
-        let decision_id = Uuid::now_v7().to_string();
+        let decision_id = clock::decision_id();
         let question = render::Question::new(&decision_id, &attributes);
         let request = match parse::request(&self.config, &attributes) {
             Ok(request) => request,
