@@ -1,12 +1,11 @@
 //! The program itself: its answers, its exit codes, and what its messages say.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
 
+use crate::serving::Serving;
 use crate::support::{PolicyDir, program, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -179,44 +178,16 @@ fn actions_list_the_table_for_people_and_programs() {
     assert_eq!(operations()[0]["table"], "az_management");
 }
 
-/// A running server that is ended when the test is.
-struct Serving(Child);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-fn serve(policies: &Path) -> Serving {
-    let child = Command::new(program())
-        .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--policies"])
-        .arg(policies)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program");
-    Serving(child)
-}
-
 fn serve_says_when_it_is_ready_and_stops_when_told() {
-    let mut serving = serve(Path::new(&example()));
-    let mut line = String::new();
-    BufReader::new(serving.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.starts_with("ready on 127.0.0.1:"), "{line}");
+    let mut serving = Serving::start(&["--policies", &example()], &[]);
+    let line = serving.await_ready();
     assert!(line.contains("try: grpcurl -plaintext -d "), "{line}");
-    let pid = serving.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert_eq!(serving.0.wait().unwrap().code(), Some(0));
+    assert_eq!(serving.terminate().code(), Some(0));
 }
 
 fn serve_does_not_start_on_faulty_policies() {
     let dir = PolicyDir::acme(&[("a", "{}")], "");
-    let mut serving = serve(dir.path());
-    assert_eq!(serving.0.wait().unwrap().code(), Some(1));
-    let mut message = String::new();
-    std::io::Read::read_to_string(&mut serving.0.stderr.take().unwrap(), &mut message).unwrap();
+    let message = Serving::start(&["--policies", dir.path().to_str().unwrap()], &[]).fault();
     assert!(message.contains("acme/policies/a.json: $: expected a member `Version`"), "{message}");
 }
 

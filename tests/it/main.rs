@@ -39,7 +39,9 @@ mod identity;
 mod layout;
 mod mtls;
 mod permissions;
+mod postgres_clock;
 mod postgres_faults;
+mod postgres_herd;
 mod postgres_load;
 mod postgres_replicas;
 mod postgres_start;
@@ -49,6 +51,7 @@ mod random;
 mod readme;
 mod reference;
 mod replica;
+mod serving;
 mod support;
 mod sync;
 mod tables;
@@ -78,7 +81,9 @@ fn main() -> ExitCode {
         layout::trials(),
         mtls::trials(),
         permissions::trials(),
+        postgres_clock::trials(),
         postgres_faults::trials(),
+        postgres_herd::trials(),
         postgres_load::trials(),
         postgres_replicas::trials(),
         postgres_start::trials(),

@@ -6,15 +6,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ecs_authz::store::postgres::migrate;
+use ecs_authz::store::postgres::{PostgresSettings, migrate};
 use ecs_authz::store::{Freshness, PolicyStore as _};
 use libtest_mimic::Trial;
+use tokio::time::timeout;
 
 use crate::conformance::postgres::{Database, is_there};
-use crate::postgres_world::{Server, settings};
+use crate::postgres_world::{Server, World, settings};
 use crate::support::{block_on, trials};
 use callers::{Callers, Ink, Load};
-use proxy::{Proxy, Way};
+use proxy::{Proxy, Way, Whose};
 
 mod callers;
 mod proxy;
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_database_that_is_killed_and_comes_back,
         connections_that_are_cut_again_and_again,
         a_listener_that_dies_without_a_word,
+        a_caller_who_leaves_early_leaves_no_dead_connection_behind,
         a_network_that_swallows_everything,
         answers_that_come_too_late,
         a_pool_that_is_exhausted,
@@ -38,12 +40,18 @@ struct Scene {
     proxy: Proxy,
 }
 
+/// A proxy to a database, and the address of the database behind it.
+async fn behind_proxy(database: &Database) -> (Proxy, String) {
+    let place = database.url().rsplit_once('@').expect("an address").1;
+    let server: SocketAddr = place.split('/').next().expect("a server").parse().expect("an address");
+    let proxy = Proxy::start(server).await;
+    let url = database.url().replacen(&server.to_string(), &proxy.addr.to_string(), 1);
+    (proxy, url)
+}
+
 impl Scene {
     async fn start(database: &Database, callers: Callers) -> Self {
-        let place = database.url().rsplit_once('@').expect("an address").1;
-        let server: SocketAddr = place.split('/').next().expect("a server").parse().expect("an address");
-        let proxy = Proxy::start(server).await;
-        let url = database.url().replacen(&server.to_string(), &proxy.addr.to_string(), 1);
+        let (proxy, url) = behind_proxy(database).await;
         Self { load: Load::start(&settings(&url), database.url(), callers).await, proxy }
     }
 }
@@ -95,9 +103,25 @@ fn a_listener_that_dies_without_a_word() {
     let database = Database::create();
     block_on(async {
         let Scene { load, proxy } = Scene::start(&database, Callers::Cached).await;
-        proxy.deafen();
+        proxy.silence(Whose::Listener);
         let recovery = load.recovered().await;
         load.finish("listener silent", recovery).await;
+    });
+}
+
+fn a_caller_who_leaves_early_leaves_no_dead_connection_behind() {
+    let database = Database::create();
+    block_on(async {
+        let (proxy, url) = behind_proxy(&database).await;
+        let world = World::open(&PostgresSettings { max_connections: 1, ..settings(&url) }).await;
+        assert_eq!(world.ask("alice").await.unwrap(), "deny");
+        // As a firewall does that forgets a connection which was idle for long.
+        proxy.silence(Whose::Readers);
+        // Less than an answer may take, as Envoy does it.
+        let left = timeout(Duration::from_millis(200), world.ask("bob")).await;
+        assert!(left.is_err(), "{left:?}");
+        assert_eq!(world.ask("bob").await.unwrap(), "deny");
+        assert_eq!(world.store.freshness(), Freshness::Current);
     });
 }
 

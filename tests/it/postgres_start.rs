@@ -1,14 +1,16 @@
 //! The program at its start, while its database is not there, not ready, or refuses.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
+use ecs_authz::catalog::Catalog;
 use ecs_authz::store::postgres::migrate::{self, VERSION};
+use ecs_authz::store::postgres::{PostgresStore, causes};
 use libtest_mimic::Trial;
 
 use crate::conformance::postgres::{Database, connect, is_there};
-use crate::postgres_world::Server;
-use crate::support::{block_on, program, trials};
+use crate::postgres_world::{ALLOW, DENY, Server, World, grant, rewrite, settings};
+use crate::serving::Serving;
+use crate::support::{block_on, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = trials![
@@ -19,6 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_server_that_is_full_is_awaited,
         patience_ends_and_the_last_cause_is_named,
         who_waits_is_stopped_at_once,
+        a_migration_that_failed_in_the_middle_is_completed_by_the_next,
+        the_privileges_that_the_readme_grants_are_enough_and_each_is_needed,
     ];
     trials.into_iter().map(|trial| trial.with_ignored_flag(!is_there())).collect()
 }
@@ -26,57 +30,12 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Longer than a test may take: who waits this long instead of failing is noticed.
 const LONG: &str = "600";
 
-/// The program, ended with the test.
-struct Serving(Child);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
+fn serve(url: &str, wait_seconds: &str) -> Serving {
+    Serving::start(&["--database-wait-seconds", wait_seconds], &[("ECS_AUTHZ_DATABASE_URL", url)])
 }
 
-impl Serving {
-    fn start(url: &str, wait_seconds: &str) -> Self {
-        let child = Command::new(program())
-            .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"])
-            .args(["--database-wait-seconds", wait_seconds])
-            .env("ECS_AUTHZ_DATABASE_URL", url)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program");
-        Self(child)
-    }
-
-    /// What the program said before it failed.
-    fn fault(mut self) -> String {
-        assert_eq!(self.0.wait().expect("an end").code(), Some(1));
-        let mut said = String::new();
-        self.0.stderr.take().expect("its errors").read_to_string(&mut said).expect("text");
-        let mut out = String::new();
-        self.0.stdout.take().expect("its output").read_to_string(&mut out).expect("text");
-        assert_eq!(out, "", "nothing was served");
-        said
-    }
-
-    /// Reads what the program logs until it says that it waits. Tells the line.
-    fn await_waiting(&mut self) -> String {
-        let mut lines = BufReader::new(self.0.stderr.take().expect("its errors")).lines();
-        let line = lines.find_map(|line| line.ok().filter(|line| line.contains("trying again")));
-        // Goes on reading, so that the program never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        line.expect("a line that tells that it waits")
-    }
-
-    /// The line that says that it is ready.
-    fn await_ready(&mut self) -> String {
-        let mut line = String::new();
-        let out: &mut ChildStdout = self.0.stdout.as_mut().expect("its output");
-        BufReader::new(out).read_line(&mut line).expect("a line");
-        line
-    }
-}
+/// What is logged while it waits.
+const WAITING: &str = "trying again";
 
 /// The address of the same server, with something replaced.
 fn replaced(url: &str, from: &str, to: &str) -> String {
@@ -109,9 +68,9 @@ fn what_does_not_pass_with_time_fails_at_once() {
         ("postgresql://u:wr0ng@host:port/x".to_owned(), "expected an address such as"),
     ];
     for (url, expected) in wrong {
-        let said = Serving::start(&url, LONG).fault();
+        let said = serve(&url, LONG).fault();
         assert!(said.contains(expected), "expected {expected} in {said}");
-        assert!(!said.contains("trying again") && !said.contains("wr0ng"), "{said}");
+        assert!(!said.contains(WAITING) && !said.contains("wr0ng"), "{said}");
     }
 }
 
@@ -120,9 +79,9 @@ fn without_patience_a_database_that_is_away_fails_at_once() {
         "postgresql://authz:s3cret@127.0.0.1:1/policies",
         "postgresql://authz:s3cret@nowhere.invalid/policies",
     ] {
-        let said = Serving::start(url, "0").fault();
+        let said = serve(url, "0").fault();
         assert!(said.contains("can't be used: error connecting to server: "), "{said}");
-        assert!(!said.contains("trying again") && !said.contains("s3cret"), "{said}");
+        assert!(!said.contains(WAITING) && !said.contains("s3cret"), "{said}");
     }
 }
 
@@ -130,11 +89,11 @@ fn a_database_that_comes_later_is_awaited() {
     let server = Server::start();
     block_on(migrate::run(&server.url.parse().unwrap())).unwrap();
     server.kill();
-    let mut serving = Serving::start(&server.url, LONG);
-    let line = serving.await_waiting();
+    let mut serving = serve(&server.url, LONG);
+    let line = serving.await_log(WAITING);
     assert!(line.contains("Connection refused") && line.contains("seconds_left=5"), "{line}");
     server.start_again();
-    assert!(serving.await_ready().starts_with("ready on 127.0.0.1:"));
+    serving.await_ready();
 }
 
 fn a_migration_that_comes_later_is_awaited() {
@@ -142,11 +101,11 @@ fn a_migration_that_comes_later_is_awaited() {
     block_on(async {
         database.client().await.batch_execute("DROP SCHEMA ecs_authz CASCADE").await.unwrap();
     });
-    let mut serving = Serving::start(database.url(), LONG);
-    let line = serving.await_waiting();
+    let mut serving = serve(database.url(), LONG);
+    let line = serving.await_log(WAITING);
     assert!(line.contains(&format!("the schema is at version 0, expected {VERSION}")), "{line}");
     block_on(migrate::run(&database.settings().url)).unwrap();
-    assert!(serving.await_ready().starts_with("ready on 127.0.0.1:"));
+    serving.await_ready();
 }
 
 fn a_server_that_is_full_is_awaited() {
@@ -158,25 +117,98 @@ fn a_server_that_is_full_is_awaited() {
         owner.batch_execute(full).await.unwrap();
         owner
     });
-    let mut serving = Serving::start(&replaced(&server.url, "authz@", "busy@"), LONG);
-    let line = serving.await_waiting();
+    let mut serving = serve(&replaced(&server.url, "authz@", "busy@"), LONG);
+    let line = serving.await_log(WAITING);
     assert!(line.contains("too many connections for role"), "{line}");
     block_on(owner.batch_execute("ALTER ROLE busy CONNECTION LIMIT 20")).unwrap();
-    assert!(serving.await_ready().starts_with("ready on 127.0.0.1:"));
+    serving.await_ready();
 }
 
 fn patience_ends_and_the_last_cause_is_named() {
-    let said = Serving::start("postgresql://authz:s3cret@127.0.0.1:1/policies", "1").fault();
+    let said = serve("postgresql://authz:s3cret@127.0.0.1:1/policies", "1").fault();
     let expected = "ecs-authz: gave up after 1 s: the database at postgresql://127.0.0.1:1/policies can't be used: \
          error connecting to server: Connection refused";
-    assert!(said.contains(expected) && said.contains("trying again"), "{said}");
+    assert!(said.contains(expected) && said.contains(WAITING), "{said}");
     assert!(!said.contains("s3cret"), "{said}");
 }
 
 fn who_waits_is_stopped_at_once() {
-    let mut serving = Serving::start("postgresql://authz@127.0.0.1:1/policies", LONG);
-    serving.await_waiting();
-    let pid = serving.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert_eq!(serving.0.wait().unwrap().code(), Some(0));
+    let mut serving = serve("postgresql://authz@127.0.0.1:1/policies", LONG);
+    serving.await_log(WAITING);
+    assert_eq!(serving.terminate().code(), Some(0));
+}
+
+/// Keeps the second step of a migration from being completed, from within the database.
+const SABOTAGE: &str = "
+    CREATE FUNCTION public.sabotage() RETURNS event_trigger LANGUAGE plpgsql AS
+      $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
+    CREATE EVENT TRIGGER sabotage ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION public.sabotage()";
+
+fn a_migration_that_failed_in_the_middle_is_completed_by_the_next() {
+    let database = Database::create();
+    let url = database.settings().url;
+    let client = block_on(async {
+        let client = database.client().await;
+        client.batch_execute("DROP SCHEMA ecs_authz CASCADE").await.unwrap();
+        client.batch_execute(SABOTAGE).await.unwrap();
+        client
+    });
+    let failed = block_on(migrate::run(&url)).unwrap_err();
+    assert!(causes(&failed).ends_with("db error: ERROR: not today"), "{}", causes(&failed));
+    let said = serve(database.url(), "0").fault();
+    assert!(said.contains(&format!("the schema is at version 1, expected {VERSION}")), "{said}");
+    let mut serving = serve(database.url(), LONG);
+    serving.await_log(WAITING);
+    block_on(client.batch_execute("DROP EVENT TRIGGER sabotage")).unwrap();
+    assert_eq!(block_on(migrate::run(&url)).unwrap(), (2..=VERSION).collect::<Vec<_>>());
+    serving.await_ready();
+}
+
+/// The statements of the README that make the role.
+fn role(name: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let statements = readme.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next());
+    statements.expect("a block of SQL").replace("ecs_authz_reader", name)
+}
+
+fn the_privileges_that_the_readme_grants_are_enough_and_each_is_needed() {
+    let database = Database::create();
+    let name = format!("reader_{}", std::process::id());
+    let url = replaced(database.url(), "authz@", &format!("{name}@"));
+    block_on(async {
+        let client = database.client().await;
+        client.batch_execute(&role(&name)).await.unwrap();
+        grant(&client, "alice", ALLOW).await;
+        let world = World::open(&settings(&url)).await;
+        assert_eq!(world.ask("alice").await.unwrap(), "allow");
+        rewrite(&client, "alice", "{}").await;
+        world.await_revision(2).await;
+        assert!(world.ask("alice").await.is_err());
+        world.await_faults(&["domain `acme`: policy `alice`: "]).await;
+        rewrite(&client, "alice", DENY).await;
+        world.ask_until("alice", "deny").await;
+        world.await_faults(&[]).await;
+        let reader = connect(&url.parse().unwrap()).await;
+        for forbidden in [
+            "DELETE FROM ecs_authz.policy_grant",
+            "SELECT FROM ecs_authz.change",
+            "CREATE TABLE ecs_authz.t ()",
+        ] {
+            assert!(reader.batch_execute(forbidden).await.is_err(), "{forbidden}");
+        }
+
+        let catalog = || Arc::new(Catalog::published().unwrap());
+        for table in ["schema_version", "domain", "policy", "policy_grant", "group_member"] {
+            let privilege = format!("SELECT ON ecs_authz.{table}");
+            client.batch_execute(&format!("REVOKE {privilege} FROM {name}")).await.unwrap();
+            let error = PostgresStore::open(&settings(&url), catalog()).await.expect_err(table);
+            let expected = format!("permission denied for table {table}");
+            assert!(causes(&error).ends_with(&expected), "{}", causes(&error));
+            client.batch_execute(&format!("GRANT {privilege} TO {name}")).await.unwrap();
+        }
+        client.batch_execute(&format!("REVOKE USAGE ON SCHEMA ecs_authz FROM {name}")).await.unwrap();
+        let error = PostgresStore::open(&settings(&url), catalog()).await.expect_err("a schema out of sight");
+        assert!(causes(&error).ends_with("permission denied for schema ecs_authz"), "{}", causes(&error));
+        client.batch_execute(&format!("DROP OWNED BY {name}; DROP ROLE {name}")).await.unwrap();
+    });
 }

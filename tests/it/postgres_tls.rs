@@ -62,9 +62,7 @@ impl Guarded {
         let server = Server::start();
         entrust(&server.data().join("server.crt"), &certificate.pem());
         entrust(&server.data().join("server.key"), &key.serialize_pem());
-        let configuration = server.data().join("postgresql.conf");
-        let text = fs::read_to_string(&configuration).unwrap();
-        fs::write(configuration, text + "\nssl = on\n").unwrap();
+        server.configure("ssl = on");
         server.admit("hostssl all app 127.0.0.1/32 scram-sha-256");
         block_on(async {
             migrate::run(&server.url.parse().unwrap()).await.unwrap();

@@ -178,6 +178,13 @@ impl Server {
         assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
     }
 
+    /// Adds lines to its configuration, for when it is started again.
+    pub(crate) fn configure(&self, lines: &str) {
+        let file = self.data().join("postgresql.conf");
+        let text = fs::read_to_string(&file).expect("the configuration");
+        fs::write(file, format!("{text}\n{lines}\n")).expect("the configuration");
+    }
+
     /// Starts it again with these lines in `pg_hba.conf`, which say who may connect, and how; its owner may always.
     pub(crate) fn admit(&self, rules: &str) {
         let rules = format!("host all authz 127.0.0.1/32 trust\n{rules}\n");

@@ -54,14 +54,17 @@ async fn version(client: &Client) -> Result<i32, SchemaError> {
     Ok(client.query_one(latest, &[]).await?.get(0))
 }
 
-/// Checks that the schema is the one that this program knows.
+/// Fails where a privilege is missing, so that this is told at the start.
+const READABLE: &str = "SELECT FROM ecs_authz.domain, ecs_authz.policy, ecs_authz.policy_grant, ecs_authz.group_member WHERE false";
+
+/// Checks that the schema is the one that this program knows, and that it may be read.
 ///
 /// # Errors
 ///
 /// If it is another one, or the database refuses.
 pub(super) async fn check(client: &Client) -> Result<(), SchemaError> {
     match version(client).await? {
-        VERSION => Ok(()),
+        VERSION => Ok(client.batch_execute(READABLE).await?),
         found if found < VERSION => Err(SchemaError::Older { found }),
         found => Err(SchemaError::Newer { found }),
     }

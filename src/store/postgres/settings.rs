@@ -43,6 +43,9 @@ pub enum UrlFault {
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection is idle before it is probed, so that firewalls remember it. The library waits two hours.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+const LIBRARY_KEEPALIVES_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 impl FromStr for DatabaseUrl {
     type Err = UrlFault;
@@ -52,6 +55,12 @@ impl FromStr for DatabaseUrl {
         let mut config: Config = address.rest.parse().map_err(UrlFault::Address)?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_keepalives_idle() == LIBRARY_KEEPALIVES_IDLE {
+            config
+                .keepalives_idle(KEEPALIVES_IDLE)
+                .keepalives_interval(KEEPALIVES_IDLE / 3)
+                .keepalives_retries(3);
         }
         if config.get_application_name().is_none() {
             config.application_name("ecs-authz");

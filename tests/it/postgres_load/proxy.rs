@@ -23,6 +23,15 @@ pub(super) enum Way {
     Slow(Duration),
 }
 
+/// On which connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// On which changes have been asked for.
+    Listener,
+    /// All others.
+    Readers,
+}
+
 /// Forwards connections to a server.
 pub(super) struct Proxy {
     pub(super) addr: SocketAddr,
@@ -81,14 +90,13 @@ impl Proxy {
         }
     }
 
-    /// Swallows from now on what is sent on the connections on which changes have been asked for.
-    pub(super) fn deafen(&self) {
+    /// Swallows from now on what is sent on the connections that there are. New ones are not concerned.
+    pub(super) fn silence(&self, whose: Whose) {
         let lines = self.lines.lock().expect("the lines");
-        let listeners: Vec<_> = lines.iter().filter(|line| line.listens.load(Ordering::SeqCst)).collect();
-        assert!(!listeners.is_empty(), "somebody listens");
-        for line in listeners {
-            line.is_dead.store(true, Ordering::SeqCst);
-        }
+        let concerned =
+            lines.iter().filter(|line| line.listens.load(Ordering::SeqCst) == (whose == Whose::Listener));
+        let silenced = concerned.map(|line| line.is_dead.store(true, Ordering::SeqCst)).count();
+        assert!(silenced > 0, "there is a connection of {whose:?}");
     }
 }
 

@@ -1,0 +1,64 @@
+//! The program, serving: started with arguments and an environment, and ended with the test.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use crate::support::program;
+
+/// A running `ecs-authz serve`.
+pub(crate) struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Serving {
+    /// Starts it on free ports.
+    pub(crate) fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let child = Command::new(program())
+            .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"])
+            .args(args)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        Self(child)
+    }
+
+    /// The line that says that it is ready.
+    pub(crate) fn await_ready(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+        assert!(line.starts_with("ready on 127.0.0.1:"), "{line}");
+        line
+    }
+
+    /// Reads what it logs until a line has this in it. What follows is read too, so that it never waits for us.
+    pub(crate) fn await_log(&mut self, expected: &str) -> String {
+        let mut lines = BufReader::new(self.0.stderr.take().expect("its errors")).lines();
+        let line = lines.find_map(|line| line.ok().filter(|line| line.contains(expected)));
+        std::thread::spawn(move || lines.for_each(drop));
+        line.unwrap_or_else(|| panic!("expected a line with {expected}"))
+    }
+
+    /// What it said before it failed, without having served anything.
+    pub(crate) fn fault(mut self) -> String {
+        assert_eq!(self.0.wait().expect("an end").code(), Some(1));
+        let (mut out, mut said) = (String::new(), String::new());
+        self.0.stdout.take().expect("its output").read_to_string(&mut out).expect("text");
+        self.0.stderr.take().expect("its errors").read_to_string(&mut said).expect("text");
+        assert_eq!(out, "", "nothing was served");
+        said
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        self.0.wait().expect("an end")
+    }
+}
