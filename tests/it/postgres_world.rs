@@ -161,7 +161,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let started = script("start", None).stderr(Stdio::inherit()).output().expect("the script");
+        Self::started_by(&mut script("start", None))
+    }
+
+    /// One that follows this one, and can only be read.
+    pub(crate) fn standby(&self) -> Self {
+        Self::started_by(&mut script("standby", Some(&self.folder)))
+    }
+
+    fn started_by(command: &mut Command) -> Self {
+        let started = command.stderr(Stdio::inherit()).output().expect("the script");
         let told = String::from_utf8(started.stdout).expect("text");
         let (folder, url) = told.trim().split_once('\n').expect("a folder and an address");
         Self { folder: folder.into(), url: url.to_owned() }

@@ -3,7 +3,8 @@
 //! A connection of its own listens for announcements. An announcement names a domain, and its revision is read. Whenever
 //! listening begins, all revisions are read, so that nothing that was announced before is missed. And every second, those
 //! of the transactions that were not over at the last look are: that finds what was never announced, as behind a pooler
-//! that does not pass announcements on, and it finds a connection that has died without a word.
+//! that does not pass announcements on or on a standby, which has none, and it finds a connection that has died without a
+//! word.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -138,7 +139,15 @@ impl Listener {
             }
         });
         let mut listener = Self { client, announced, driver, horizon: 0 };
-        timeout(ANSWER_TIMEOUT, listener.client.batch_execute("LISTEN ecs_authz")).await??;
+        let listens = timeout(ANSWER_TIMEOUT, listener.client.batch_execute("LISTEN ecs_authz")).await?;
+        match listens {
+            Err(error) if error.as_db_error().is_none() => return Err(error.into()),
+            Err(error) => {
+                let error = causes(&error);
+                tracing::warn!(error, "changes are not announced here, so they are asked for every second");
+            }
+            Ok(()) => {}
+        }
         timeout(CATCH_UP_TIMEOUT, listener.look(known)).await??;
         known.set_freshness(Freshness::Current);
         Ok(listener)
