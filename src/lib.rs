@@ -31,7 +31,7 @@
 //!    the body where the route needs it. Then [`pdp::Pdp::decide`] holds the project in the path against the
 //!    principal's.
 //! 3. **Load.** [`store::cache::PolicyCache`] has the principal's [`policy::PolicySet`] at the domain's revision, or
-//!    loads and merges it once for all who wait.
+//!    loads it once for all who wait, and merges it once for all who have the same policies.
 //! 4. **Evaluate.** [`policy::evaluate()`] asks the set for a verdict on each required action and on each dependency, on
 //!    each resource that the call touches, under the conditions of its [`policy::Scene`];
 //!    [`decision::Decision::of`] makes the decision of them: the one place that can say allow.

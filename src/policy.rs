@@ -1,8 +1,9 @@
 //! The policy language: from JSON documents to a verdict on an action.
 //!
 //! A [`Document`] is read strictly, then compiled against the catalog to a [`CompiledPolicy`], whose statements are
-//! sets of actions. The policies granted to a principal merge into a [`PolicySet`], and [`evaluate()`] decides a call
-//! with it. Combination is deny-overrides: an explicit Deny, then an Allow, else nothing allows. There is no other.
+//! sets of actions. Of the policies granted to a principal, the [`Applicable`] ones merge into a [`PolicySet`], and
+//! [`evaluate()`] decides a call with it. Combination is deny-overrides: an explicit Deny, then an Allow, else nothing
+//! allows. There is no other.
 //!
 //! Grammar: version `1.1` (policies) or `1.0` (roles, with `Depends`); `Effect`; `Action` or `NotAction`, see [`Pattern`];
 //! `Resource`, see [`ResourcePattern`]; `Condition`, see [`Condition`]. What can't be told of a call never makes a
@@ -10,6 +11,7 @@
 //!
 //! Pure: no I/O, no clock.
 
+pub use applicable::Applicable;
 pub use compile::{CompiledPolicy, CompiledStatement};
 pub use condition::{Condition, ConditionFault, Key, KeyFault, Kind, Likeness};
 pub use document::{Actions, Dependency, Document, MAX_BYTES, Statement, Version};
@@ -25,6 +27,7 @@ pub use scene::Scene;
 pub use setting::Setting;
 pub use warning::{DocumentWarning, Doubt, warnings};
 
+mod applicable;
 mod compile;
 mod condition;
 mod document;

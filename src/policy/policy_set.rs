@@ -5,18 +5,15 @@
 //! looked at only where no statement of the first is about the action, as the provider evaluates them (Enterprise
 //! Management user guide, "What Are the Differences Between IAM and Enterprise Management"). The cost of a
 //! verdict does not grow with the number of policies, only with that of conditional statements about the action.
-//!
-//! A role whose dependency roles are not all granted in the same stage takes no effect there (IAM user guide, Assigning
-//! Dependency Roles).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::applicable::{Applicable, Policies};
 use super::compile::{CompiledPolicy, CompiledStatement};
 use super::outcome::Outcome;
 use super::resource::Resource;
 use super::scene::Scene;
-use super::system::display_name;
 use crate::catalog::{ActionId, ActionSet};
 use crate::decision::{Effect, StatementRef, Verdict};
 
@@ -51,27 +48,14 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// Merges the grants that apply in a project. The order of the grants makes no difference.
+    /// Merges the policies that apply in a project.
     #[must_use]
-    pub fn merge(project: Option<&str>, grants: &[Grant], action_count: usize) -> Self {
-        let mut in_project = Vec::new();
-        let mut in_enterprise: BTreeMap<Box<str>, Vec<Arc<CompiledPolicy>>> = BTreeMap::new();
-        for Grant { policy, scope } in grants {
-            match scope {
-                // ECS is called in a project: without one, no grant applies.
-                _ if project.is_none() => {}
-                Scope::Project(id) if Some(&**id) == project => in_project.push(policy.clone()),
-                Scope::AllProjects => in_project.push(policy.clone()),
-                Scope::EnterpriseProject(id) => {
-                    in_enterprise.entry((**id).into()).or_default().push(policy.clone());
-                }
-                Scope::Project(_) | Scope::Domain => {}
-            }
-        }
-        let enterprise = in_enterprise.into_iter();
+    pub fn merge(applicable: &Applicable, action_count: usize) -> Self {
+        let Applicable { project, enterprise } = applicable;
+        let stage = |policies: &Policies| Stage::merge(policies.clone(), action_count);
         Self {
-            project: Stage::merge(in_project, action_count),
-            enterprise: enterprise.map(|(id, policies)| (id, Stage::merge(policies, action_count))).collect(),
+            project: stage(project),
+            enterprise: enterprise.iter().map(|(id, policies)| (id.clone(), stage(policies))).collect(),
         }
     }
 
@@ -153,8 +137,7 @@ impl PolicySet {
 /// Policies that apply together.
 #[derive(Debug)]
 pub(super) struct Stage {
-    /// Sorted by name, each once.
-    policies: Box<[Arc<CompiledPolicy>]>,
+    policies: Policies,
     denied: Decided,
     allowed: Decided,
     conditional: Conditional,
@@ -284,16 +267,12 @@ struct Decided {
 }
 
 impl Stage {
-    fn merge(mut policies: Vec<Arc<CompiledPolicy>>, action_count: usize) -> Self {
-        policies.sort_by(|a, b| a.name.cmp(&b.name));
-        // INVARIANT: a name is one policy within a domain and its system policies.
-        policies.dedup_by(|a, b| a.name == b.name);
-        drop_roles_without_dependencies(&mut policies);
+    fn merge(policies: Policies, action_count: usize) -> Self {
         Self {
             denied: Decided::gather(&policies, Effect::Deny, action_count),
             allowed: Decided::gather(&policies, Effect::Allow, action_count),
             conditional: Conditional::gather(&policies, action_count),
-            policies: policies.into(),
+            policies,
         }
     }
 
@@ -326,19 +305,6 @@ impl Stage {
             + self.denied.heap_bytes()
             + self.allowed.heap_bytes()
             + self.conditional.heap_bytes()
-    }
-}
-
-/// Removes roles until all that are left have theirs. Roles that depend on each other stay.
-fn drop_roles_without_dependencies(policies: &mut Vec<Arc<CompiledPolicy>>) {
-    loop {
-        let names: BTreeSet<String> =
-            policies.iter().map(|policy| display_name(&policy.name).to_owned()).collect();
-        let before = policies.len();
-        policies.retain(|policy| policy.depends.iter().all(|role| names.contains(display_name(role))));
-        if policies.len() == before {
-            return;
-        }
     }
 }
 

@@ -3,6 +3,9 @@
 //! An entry is keyed by everything that it depends on: the identity, field by field, and the revision of its domain.
 //! So a change makes old entries unreachable at once; there is no invalidation and no clock. Concurrent misses of
 //! one key cause one load. "No grants" is an entry like any other; an error is never one.
+//!
+//! Entries share their policy sets: principals with the same policies have one set, and it is merged once. A set
+//! outlives a revision that did not change it, and is gone with the last entry that has it.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -11,9 +14,16 @@ use equivalent::Equivalent;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
-use super::{Freshness, PolicyStore, Revision, StoreError};
-use crate::policy::PolicySet;
+use super::{Freshness, PolicyStore, PrincipalGrants, Revision, StoreError};
+use crate::policy::{Applicable, PolicySet};
 use crate::request::{Identity, Subject};
+use counters::{Counts, add_one};
+use sets::{Origin, Sets, SetsInUse, SharedSet};
+
+pub use counters::CacheCounters;
+
+mod counters;
+mod sets;
 
 /// The policies of one principal, ready to evaluate.
 #[derive(Debug, Clone)]
@@ -30,28 +40,39 @@ pub struct LoadedPolicies {
 #[derive(Debug)]
 pub struct PolicyCache {
     store: Arc<dyn PolicyStore>,
-    entries: Cache<Key, LoadedPolicies>,
-    /// The size of the catalog that the store compiles against.
-    action_count: usize,
+    entries: Cache<Key, Entry>,
+    sets: Arc<Sets>,
+    /// The set of those who have no grants.
+    empty: Arc<SharedSet>,
+    counts: Counts,
 }
 
-/// INVARIANT: holds every input of a policy set. Whole values, not hashes: two principals never share an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Key {
-    identity: Identity,
-    revision: Revision,
+enum Key {
+    /// INVARIANT: holds every input of an entry. Whole values, not hashes: two principals never share one.
+    Principal { identity: Identity, revision: Revision },
+    /// Of an entry that weighs what all policy sets in use do.
+    Sets,
 }
 
-/// A [`Key`] whose identity is borrowed from a request, so that a hit copies nothing.
+/// A [`Key::Principal`] whose identity is borrowed from a request, so that a hit copies nothing.
 #[derive(Debug, Clone, Copy)]
 struct KeyRef<'a> {
     identity: &'a Identity,
     revision: Revision,
 }
 
+#[derive(Debug, Clone)]
+struct Entry {
+    revision: Revision,
+    set: Arc<SharedSet>,
+}
+
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        KeyRef { identity: &self.identity, revision: self.revision }.hash(state);
+        if let Self::Principal { identity, revision } = self {
+            KeyRef { identity, revision: *revision }.hash(state);
+        }
     }
 }
 
@@ -64,21 +85,49 @@ impl Hash for KeyRef<'_> {
 
 impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        *self.identity == key.identity && self.revision == key.revision
+        match key {
+            Key::Principal { identity, revision } => self.identity == identity && self.revision == *revision,
+            Key::Sets => false,
+        }
+    }
+}
+
+impl KeyRef<'_> {
+    fn to_key(self) -> Key {
+        Key::Principal { identity: self.identity.clone(), revision: self.revision }
     }
 }
 
 impl PolicyCache {
-    /// A cache of at most `max_bytes`, counted by what entries hold, in front of a store.
+    /// A cache in front of a store that compiles against a catalog of `action_count` actions.
+    ///
+    /// `max_bytes` bounds what entries and their policy sets hold together: the entries that were not asked for the
+    /// longest time leave until both fit, and with the last entry of a set the set. At the worst, there are besides:
+    ///
+    /// - for a moment, what some hundred misses have brought, since entries leave in batches;
+    /// - the sets of requests that are being answered;
+    /// - compiled policies. They are the store's; but one that the store has replaced lives for as long as a set
+    ///   that refers to it.
     #[must_use]
     pub fn new(store: Arc<dyn PolicyStore>, action_count: usize, max_bytes: u64) -> Self {
+        let sets = Sets::new(action_count);
+        let (empty, _) = sets.share(Applicable::default());
+        let max_units = max_bytes / UNIT_BYTES;
+        let weigher = {
+            let sets = sets.clone();
+            move |key: &Key, _: &Entry| match key {
+                Key::Principal { identity, .. } => units(entry_bytes(identity)),
+                // Heavier than the cache, it would not be admitted. As heavy, it drives out all that holds a set.
+                Key::Sets => units(sets.in_use().bytes).min(u32::try_from(max_units).unwrap_or(u32::MAX)),
+            }
+        };
         let entries = Cache::builder()
-            .max_capacity(max_bytes)
-            .weigher(weight)
+            .max_capacity(max_units)
+            .weigher(weigher)
             // By recency alone: entries of an old revision are dead however popular they were.
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self { store, entries, action_count }
+        Self { store, entries, sets, empty, counts: Counts::default() }
     }
 
     /// The policies of a principal, at the newest revision that the store knows or later.
@@ -91,6 +140,7 @@ impl PolicyCache {
             Freshness::Current => self.get_known(identity).await,
             Freshness::Stale => {
                 let loaded = self.get_known(identity).await?;
+                self.counts.stale_answers.add_one();
                 Ok(LoadedPolicies { is_stale: true, ..loaded })
             }
             Freshness::Expired => Err(StoreError::Expired),
@@ -100,32 +150,69 @@ impl PolicyCache {
     async fn get_known(&self, identity: &Identity) -> Result<LoadedPolicies, StoreError> {
         let revision = self.store.revision(&identity.domain_id);
         let key = KeyRef { identity, revision };
-        if let Some(loaded) = self.entries.get(&key).await {
-            return Ok(loaded);
+        if let Some(entry) = self.entries.get(&key).await {
+            self.counts.hits.add_one();
+            return Ok(entry.loaded());
         }
-        let key = Key { identity: identity.clone(), revision };
-        let outcome = self.entries.try_get_with(key, self.load(identity, revision)).await;
+        add_one(&self.counts.misses);
+        let outcome = self.entries.try_get_with(key.to_key(), self.load(identity, revision)).await;
         match outcome.map_err(Arc::unwrap_or_clone) {
-            Ok(loaded) => Ok(loaded),
+            Ok(entry) => Ok(entry.loaded()),
             Err(Miss::Failed(error)) => Err(error),
-            Err(Miss::Newer(loaded)) => {
+            Err(Miss::Newer(entry)) => {
                 // The domain changed while it was read: what was read belongs under its own revision.
-                let key = Key { identity: identity.clone(), revision: loaded.revision };
-                self.entries.insert(key, loaded.clone()).await;
-                Ok(loaded)
+                let key = KeyRef { identity, revision: entry.revision };
+                self.entries.insert(key.to_key(), entry.clone()).await;
+                Ok(entry.loaded())
             }
         }
     }
 
-    async fn load(&self, identity: &Identity, known: Revision) -> Result<LoadedPolicies, Miss> {
-        let read = self.store.load(identity).await.map_err(Miss::Failed)?;
-        if read.revision < known {
-            return Err(Miss::Failed(StoreError::Behind { read: read.revision, known }));
+    async fn load(&self, identity: &Identity, known: Revision) -> Result<Entry, Miss> {
+        add_one(&self.counts.loads);
+        let read = self.read(identity, known).await.map_err(|error| {
+            add_one(&self.counts.load_errors);
+            Miss::Failed(error)
+        })?;
+        let applicable = Applicable::of(identity.project_id.as_deref(), &read.grants);
+        let (set, origin) = self.sets.share(applicable);
+        if origin == Origin::Shared {
+            add_one(&self.counts.shared_sets);
         }
-        let policies = PolicySet::merge(identity.project_id.as_deref(), &read.grants, self.action_count);
-        let loaded =
-            LoadedPolicies { revision: read.revision, policies: Arc::new(policies), is_stale: false };
-        if read.revision == known { Ok(loaded) } else { Err(Miss::Newer(loaded)) }
+        self.weigh_sets().await;
+        let entry = Entry { revision: read.revision, set };
+        if read.revision == known { Ok(entry) } else { Err(Miss::Newer(entry)) }
+    }
+
+    async fn read(&self, identity: &Identity, known: Revision) -> Result<PrincipalGrants, StoreError> {
+        let read = self.store.load(identity).await?;
+        if read.revision < known {
+            return Err(StoreError::Behind { read: read.revision, known });
+        }
+        Ok(read)
+    }
+
+    /// Weighs the sets, as an entry like any other, so that entries leave for them too. Each load does it: so it is
+    /// always among the newest entries and does not leave before those that hold sets.
+    async fn weigh_sets(&self) {
+        let weighed = Entry { revision: Revision::default(), set: self.empty.clone() };
+        self.entries.insert(Key::Sets, weighed).await;
+    }
+
+    /// What has been counted, and what is held once all that must leave has left.
+    pub async fn counters(&self) -> CacheCounters {
+        self.entries.run_pending_tasks().await;
+        // Sets have left with those entries.
+        self.weigh_sets().await;
+        self.entries.run_pending_tasks().await;
+        let SetsInUse { count, bytes } = self.sets.in_use();
+        CacheCounters {
+            entries: self.entries.entry_count().saturating_sub(1),
+            bytes: self.entries.weighted_size() * UNIT_BYTES,
+            sets: u64::try_from(count).unwrap_or(u64::MAX),
+            set_bytes: bytes,
+            ..self.counts.counted()
+        }
     }
 
     /// The newest revision of a domain that the store knows.
@@ -148,21 +235,36 @@ impl PolicyCache {
     }
 }
 
+impl Entry {
+    fn loaded(&self) -> LoadedPolicies {
+        LoadedPolicies { revision: self.revision, policies: self.set.policies.clone(), is_stale: false }
+    }
+}
+
 /// Why a load did not fill the entry that it was for.
 #[derive(Debug, Clone)]
 enum Miss {
     Failed(StoreError),
-    Newer(LoadedPolicies),
+    Newer(Entry),
 }
 
-/// What an entry holds, in bytes; moka's own share of about 200 bytes is counted too.
-fn weight(key: &Key, loaded: &LoadedPolicies) -> u32 {
-    let Identity { domain_id, subject, project_id, group_ids, role_names } = &key.identity;
+/// What weights are counted in: allocators round up to it, and 64 GiB can be told in it.
+const UNIT_BYTES: u64 = 16;
+/// moka's own share of an entry.
+const MOKA_BYTES: usize = 200;
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// What an entry holds besides its set, in bytes.
+fn entry_bytes(identity: &Identity) -> u64 {
+    let Identity { domain_id, subject, project_id, group_ids, role_names } = identity;
     let (Subject::User(subject) | Subject::Agency(subject)) = subject;
     let lists = group_ids.iter().chain(role_names).map(|text| size_of::<String>() + text.len());
     let project = project_id.as_ref().map_or(0, String::len);
-    let key_bytes = size_of::<Key>() + domain_id.len() + subject.len() + project + lists.sum::<usize>();
-    u32::try_from(200 + key_bytes + loaded.policies.approximate_bytes()).unwrap_or(u32::MAX)
+    let texts = domain_id.len() + subject.len() + project + lists.sum::<usize>();
+    u64::try_from(MOKA_BYTES + size_of::<Key>() + size_of::<Entry>() + texts).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -210,9 +312,9 @@ mod tests {
         for user in 0..1_000 {
             cache.get(&identity(user)).await.unwrap();
         }
-        cache.entries.run_pending_tasks().await;
-        assert!(cache.entries.weighted_size() <= 100_000, "{}", cache.entries.weighted_size());
+        let counted = cache.counters().await;
+        assert!(counted.bytes <= 100_000, "{counted:?}");
         // An entry holds more than its longest text, and less than three times that.
-        assert!((33..100).contains(&cache.entries.entry_count()), "{}", cache.entries.entry_count());
+        assert!((33..100).contains(&counted.entries), "{counted:?}");
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, PoolError};
+use moka::policy::EvictionPolicy;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -112,14 +113,15 @@ impl PostgresStore {
         checked.map_err(|cause| OpenError::Schema { url: url(), cause })?;
         drop(client);
         let known = Arc::new(Known::new());
-        let feed =
-            Feed::start(connector.clone(), known.clone(), settings.max_stale).await.map_err(|error| {
-                match error {
-                    FeedError::Database(error) => unreachable(error.into()),
-                    other => unreachable(other.into()),
-                }
-            })?;
-        Ok(Self { pool, known, catalog, system, compiled: moka::sync::Cache::new(MAX_COMPILED), _feed: feed })
+        let feed = Feed::start(connector.clone(), known.clone(), settings.max_stale).await;
+        let feed = feed.map_err(|error| match error {
+            FeedError::Database(error) => unreachable(error.into()),
+            other => unreachable(other.into()),
+        })?;
+        // By recency: a new version of a policy is worth more than an old one that was popular.
+        let compiled = moka::sync::Cache::builder().max_capacity(MAX_COMPILED);
+        let compiled = compiled.eviction_policy(EvictionPolicy::lru()).build();
+        Ok(Self { pool, known, catalog, system, compiled, _feed: feed })
     }
 
     async fn read(&self, identity: &Identity) -> Result<PrincipalGrants, ReadError> {
@@ -173,8 +175,8 @@ impl PostgresStore {
             let document =
                 Document::parse(text).map_err(|errors| PolicyFault::document(name, etag, &errors))?;
             let policy = Arc::new(CompiledPolicy::compile(name, &document, &self.catalog));
-            self.compiled.insert(etag, policy.clone());
-            compiled.insert(etag, policy);
+            // Who compiled it meanwhile was first: equal policy sets are known by the very same policies.
+            compiled.insert(etag, self.compiled.entry(etag).or_insert(policy).into_value());
             missing.remove(name);
         }
         Ok(missing.is_empty().then_some(compiled))

@@ -146,6 +146,8 @@ fn ten_thousand_concurrent_misses_cause_one_load() {
         }
     });
     assert_eq!(store.loads(), 1);
+    let counted = block_on(cache.counters());
+    assert_eq!((counted.loads, counted.hits + counted.misses), (1, 10_000));
 }
 
 fn a_hit_loads_nothing_and_no_grants_is_a_hit() {

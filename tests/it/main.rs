@@ -52,6 +52,7 @@ mod readme;
 mod reference;
 mod replica;
 mod serving;
+mod shared_sets;
 mod support;
 mod sync;
 mod tables;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         random::trials(),
         readme::trials(),
         sync::trials(),
+        shared_sets::trials(),
         tables::trials(),
         tools::trials(),
         unanswered::trials(),

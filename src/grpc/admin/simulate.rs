@@ -15,7 +15,7 @@ use crate::grpc::status::CallError;
 use crate::grpc::{parse, pb};
 use crate::pdp::DecideError;
 use crate::policy::system::is_system_policy;
-use crate::policy::{CompiledPolicy, Document, Grant, PolicySet, Scope, warnings};
+use crate::policy::{Applicable, CompiledPolicy, Document, Grant, PolicySet, Scope, warnings};
 use crate::request::{Identity, Request, Subject};
 use crate::store::cache::LoadedPolicies;
 use crate::store::content::{GrantEntry, SubjectEntry};
@@ -173,7 +173,8 @@ impl PolicyAdmin {
         let groups = self.groups(caller, trial, identity).await?;
         let merge = |grants: &[Grant]| {
             let actions = self.pdp.catalog().action_count();
-            let policies = Arc::new(PolicySet::merge(identity.project_id.as_deref(), grants, actions));
+            let applicable = Applicable::of(identity.project_id.as_deref(), grants);
+            let policies = Arc::new(PolicySet::merge(&applicable, actions));
             LoadedPolicies { revision, policies, is_stale: false }
         };
         Ok(Sides { before: merge(&grants), after: merge(&trial.replace(grants, identity, &groups)) })

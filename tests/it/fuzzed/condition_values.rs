@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 use ecs_authz::catalog::{Body, Catalog};
 use ecs_authz::decision::{Decision, DenyReason, DependencyMode, Effect};
 use ecs_authz::policy::{
-    Actions, CompiledPolicy, Condition, Document, Grant, Pattern, PolicySet, Scene, Scope, Setting,
-    Statement, Version, evaluate,
+    Actions, Applicable, CompiledPolicy, Condition, Document, Grant, Pattern, PolicySet, Scene, Scope,
+    Setting, Statement, Version, evaluate,
 };
 use ecs_authz::request::{Context, PrincipalParts, Request, RequestParts};
 
@@ -83,7 +83,8 @@ impl<'a> Call<'a> {
         let document = Document { version: Version::Policy, statements, depends: Vec::new() };
         let policy = Arc::new(CompiledPolicy::compile("p", &document, &CATALOG));
         let grant = Grant { policy, scope: Scope::AllProjects };
-        let policies = Arc::new(PolicySet::merge(Some("p"), &[grant], CATALOG.action_count()));
+        let policies =
+            Arc::new(PolicySet::merge(&Applicable::of(Some("p"), &[grant]), CATALOG.action_count()));
         let (method, path, body) = (self.request.method(), self.request.path(), self.request.body());
         let call = CATALOG.resolve(method, path, body).expect("an operation");
         let scene = Scene::new(

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use ecs_authz::catalog::{Body, Catalog};
 use ecs_authz::decision::{Decision, DenyReason, DependencyMode, Effect};
 use ecs_authz::policy::{
-    Actions, CompiledPolicy, Document, Grant, MAX_BYTES, PolicySet, ResourcePattern, Scene, Scope, Setting,
-    Statement, Version, evaluate, warnings,
+    Actions, Applicable, CompiledPolicy, Document, Grant, MAX_BYTES, PolicySet, ResourcePattern, Scene,
+    Scope, Setting, Statement, Version, evaluate, warnings,
 };
 use ecs_authz::request::{Context, PrincipalParts, Request, RequestParts};
 use serde_json::{Value, json};
@@ -160,7 +160,7 @@ fn policies(document: &Document) -> Arc<PolicySet> {
     let document = Document { depends: Vec::new(), ..document.clone() };
     let policy = Arc::new(CompiledPolicy::compile("p", &document, &CATALOG));
     let grant = Grant { policy, scope: Scope::AllProjects };
-    Arc::new(PolicySet::merge(Some("p"), &[grant], CATALOG.action_count()))
+    Arc::new(PolicySet::merge(&Applicable::of(Some("p"), &[grant]), CATALOG.action_count()))
 }
 
 fn decide(policies: &Arc<PolicySet>, request: &Request) -> Decision {
