@@ -30,9 +30,12 @@ use crate::store::{PolicyStore, postgres};
 
 use admin::AdminListener;
 pub use admin::AdminListenerError;
+pub use cache_size::CacheSize;
 pub use policies::{OpenStore, PolicySource};
 
 mod admin;
+mod cache_size;
+mod memory_limit;
 mod policies;
 
 /// The names under which `grpc.health.v1` reports: the server as a whole, and each service.
@@ -64,8 +67,8 @@ pub struct ServerConfig {
     pub http_addr: SocketAddr,
     /// What holds where requests do not say otherwise.
     pub defaults: Defaults,
-    /// The most bytes of cached policy sets.
-    pub cache_bytes: u64,
+    /// How much memory the cache of policies may take.
+    pub cache: CacheSize,
     /// Whether listeners beyond loopback may go without TLS.
     pub exposure: Exposure,
     /// What the configuration file says.
@@ -192,7 +195,9 @@ impl RunningServer {
         refuse_exposure(&config)?;
         let catalog = Arc::new(load_catalog(&config.tables)?);
         let store = config.policies.open(catalog.clone()).await?;
-        let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults, config.cache_bytes));
+        let cache = config.cache.choose();
+        tracing::info!("policies are cached in at most {cache}");
+        let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults, cache.bytes));
 
         let (grpc_listener, grpc_addr) = bind(config.grpc_addr).await?;
         let (http_listener, http_addr) = bind(config.http_addr).await?;

@@ -11,7 +11,7 @@ use super::database::DatabaseArgs;
 use super::{CommandError, DependencyModeArg, SUCCESS, TableArgs};
 use crate::config::Config;
 use crate::pdp::Defaults;
-use crate::server::{Drain, Exposure, OpenStore, PolicySource, RunningServer, ServerConfig};
+use crate::server::{CacheSize, Drain, Exposure, OpenStore, PolicySource, RunningServer, ServerConfig};
 use crate::telemetry;
 
 /// How long calls in flight are answered after the signal to stop: well below the 30 s after which Kubernetes kills.
@@ -38,9 +38,9 @@ pub(super) struct ServeArgs {
     /// The region of the API, as resources and conditions of policies name it
     #[arg(long, value_name = "NAME", env = "ECS_AUTHZ_REGION")]
     region: Option<String>,
-    /// The most memory for cached policy sets, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 64, env = "ECS_AUTHZ_CACHE_MIB")]
-    cache_mib: u64,
+    /// The most memory for cached policies, in MiB; by default a quarter of the container's limit, or 64
+    #[arg(long, value_name = "MIB", env = "ECS_AUTHZ_CACHE_MIB")]
+    cache_mib: Option<u64>,
     /// A configuration file (TOML): Envoy's ext_authz
     #[arg(long, value_name = "FILE", env = "ECS_AUTHZ_CONFIG")]
     config: Option<PathBuf>,
@@ -57,7 +57,7 @@ impl ServeArgs {
             grpc_addr: self.grpc_addr,
             http_addr: self.http_addr,
             defaults: Defaults { dependency_mode: self.dependency_mode.into(), region: self.region.clone() },
-            cache_bytes: self.cache_mib.saturating_mul(1_024 * 1_024),
+            cache: self.cache_size(),
             exposure: if self.insecure { Exposure::Insecure } else { Exposure::Loopback },
             config: self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default(),
         })
@@ -65,6 +65,10 @@ impl ServeArgs {
 }
 
 impl ServeArgs {
+    fn cache_size(&self) -> CacheSize {
+        self.cache_mib.map_or(CacheSize::Automatic, |mib| CacheSize::Bytes(mib.saturating_mul(1_024 * 1_024)))
+    }
+
     fn policies(&self) -> Result<PolicySource, CommandError> {
         match (&self.policies, self.database.settings()?) {
             (Some(root), None) => Ok(PolicySource::Directory(root.clone())),

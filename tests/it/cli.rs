@@ -182,6 +182,7 @@ fn serve_says_when_it_is_ready_and_stops_when_told() {
     let mut serving = Serving::start(&["--policies", &example()], &[]);
     let line = serving.await_ready();
     assert!(line.contains("try: grpcurl -plaintext -d "), "{line}");
+    serving.await_log("INFO policies are cached in at most ");
     assert_eq!(serving.terminate().code(), Some(0));
 }
 

@@ -13,7 +13,7 @@ use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClien
 use ecs_authz::pdp::Defaults;
 use ecs_authz::policy::{PolicySet, Scene, Setting};
 use ecs_authz::request::{PrincipalParts, Request, RequestParts};
-use ecs_authz::server::{Exposure, OpenStore, PolicySource, RunningServer, ServerConfig};
+use ecs_authz::server::{CacheSize, Exposure, OpenStore, PolicySource, RunningServer, ServerConfig};
 use ecs_authz::store::directory::{Change, Faults};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
@@ -119,7 +119,7 @@ pub(crate) fn config(policies: &Path) -> ServerConfig {
         grpc_addr: ([127, 0, 0, 1], 0).into(),
         http_addr: ([127, 0, 0, 1], 0).into(),
         defaults: Defaults::default(),
-        cache_bytes: 16 * 1_024 * 1_024,
+        cache: CacheSize::Bytes(16 * 1_024 * 1_024),
         exposure: Exposure::Loopback,
         config: Config::default(),
     }
