@@ -154,21 +154,26 @@ impl PolicyCache {
             self.counts.hits.add_one();
             return Ok(entry.loaded());
         }
+        // The cold path: a hit carries no room for it.
+        Box::pin(self.get_missing(key)).await
+    }
+
+    async fn get_missing(&self, key: KeyRef<'_>) -> Result<LoadedPolicies, StoreError> {
         add_one(&self.counts.misses);
-        let outcome = self.entries.try_get_with(key.to_key(), self.load(identity, revision)).await;
+        let outcome = self.entries.try_get_with(key.to_key(), self.load(key)).await;
         match outcome.map_err(Arc::unwrap_or_clone) {
             Ok(entry) => Ok(entry.loaded()),
             Err(Miss::Failed(error)) => Err(error),
             Err(Miss::Newer(entry)) => {
                 // The domain changed while it was read: what was read belongs under its own revision.
-                let key = KeyRef { identity, revision: entry.revision };
+                let key = KeyRef { revision: entry.revision, ..key };
                 self.entries.insert(key.to_key(), entry.clone()).await;
                 Ok(entry.loaded())
             }
         }
     }
 
-    async fn load(&self, identity: &Identity, known: Revision) -> Result<Entry, Miss> {
+    async fn load(&self, KeyRef { identity, revision: known }: KeyRef<'_>) -> Result<Entry, Miss> {
         add_one(&self.counts.loads);
         let read = self.read(identity, known).await.map_err(|error| {
             add_one(&self.counts.load_errors);

@@ -10,7 +10,7 @@ use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::error::SqlState;
 
 use super::connector::Connector;
-use super::pool::{first_connection, pool};
+use super::pool::{Planning, first_connection, pool};
 use super::{OpenError, PostgresSettings, migrate};
 use crate::store::Revision;
 
@@ -122,7 +122,7 @@ impl Administration {
     /// If there is nothing to verify the database with.
     pub fn new(settings: &PostgresSettings) -> Result<Self, OpenError> {
         let connector = Connector::new(&settings.url)?;
-        let pool = pool(&connector, MAX_CONNECTIONS, STATEMENT_TIMEOUT);
+        let pool = pool(&connector, MAX_CONNECTIONS, STATEMENT_TIMEOUT, Planning::Free);
         let unreachable = |cause| OpenError::Unreachable { url: settings.url.to_string(), cause };
         Ok(Self { pool: pool.map_err(|error| unreachable(error.into()))? })
     }

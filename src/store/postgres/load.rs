@@ -14,16 +14,17 @@ use crate::request::{Identity, Subject};
 use crate::store::Revision;
 
 /// The grants of a user or agency, of its groups, and the domain's own policies that are roles of the token.
+///
+/// Each part finds its rows by an index, however many the domain has.
 pub(super) const GRANTS: &str = "
-    WITH held AS (
-      SELECT own_policy::text AS own, system_policy::text AS system, scope_kind::text AS kind, scope_id::text AS id
-      FROM ecs_authz.policy_grant
-      WHERE domain_id = $1 AND (
-        (subject_kind::text = $2 AND subject_id = $3)
-        OR (subject_kind = 'group' AND $2 = 'user' AND (subject_id::text = ANY($4::text[]) OR subject_id IN (
-          SELECT group_id FROM ecs_authz.group_member WHERE domain_id = $1 AND user_id = $3
-        )))
-      )
+    WITH subject AS (
+      SELECT $2::text::ecs_authz.subject_kind AS kind, $3::text AS id
+      UNION SELECT 'group', unnest($4::text[]) WHERE $2 = 'user'
+      UNION SELECT 'group', group_id::text FROM ecs_authz.group_member WHERE domain_id = $1 AND user_id = $3 AND $2 = 'user'
+    ), held AS (
+      SELECT g.own_policy::text AS own, g.system_policy::text AS system, g.scope_kind::text AS kind, g.scope_id::text AS id
+      FROM subject s
+      JOIN ecs_authz.policy_grant g ON g.domain_id = $1 AND g.subject_kind = s.kind AND g.subject_id = s.id
       UNION ALL
       SELECT name::text, NULL, 'role', NULL FROM ecs_authz.policy
       WHERE domain_id = $1 AND name::text = ANY($5::text[])

@@ -28,7 +28,7 @@ pub(super) struct Lent(Option<Object>);
 
 impl ReadPool {
     pub(super) fn new(connector: &Connector, max_connections: usize) -> Result<Self, BuildError> {
-        Ok(Self(pool(connector, max_connections, STATEMENT_TIMEOUT)?))
+        Ok(Self(pool(connector, max_connections, STATEMENT_TIMEOUT, Planning::Once)?))
     }
 
     pub(super) async fn first_connection(&self) -> Result<Object, Box<dyn Error + Send + Sync>> {
@@ -64,13 +64,28 @@ impl Drop for Lent {
     }
 }
 
+/// When the server plans a statement.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Planning {
+    /// Once a connection: to plan a read takes longer than the read, and the plan is always the same.
+    Once,
+    /// As the server likes: what is listed depends much on the filter.
+    Free,
+}
+
 /// Connections whose statements may take as long as this.
 pub(super) fn pool(
     connector: &Connector,
     max_connections: usize,
     limit: Duration,
+    planning: Planning,
 ) -> Result<Pool, BuildError> {
-    let options = format!("-c statement_timeout={}", limit.as_millis());
+    let plan_cache_mode = match planning {
+        Planning::Once => "force_generic_plan",
+        Planning::Free => "auto",
+    };
+    let limit_ms = limit.as_millis();
+    let options = format!("-c statement_timeout={limit_ms} -c plan_cache_mode={plan_cache_mode}");
     let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     Pool::builder(connector.manager(&options, config))
         .max_size(max_connections)
