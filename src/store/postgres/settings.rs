@@ -45,6 +45,8 @@ pub enum UrlFault {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection is idle before it is probed, so that firewalls remember it. The library waits two hours.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+/// How long what was sent may go unheard before the connection is dead. The system waits a quarter of an hour.
+const UNHEARD_TIMEOUT: Duration = Duration::from_secs(10);
 const LIBRARY_KEEPALIVES_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 impl FromStr for DatabaseUrl {
@@ -61,6 +63,9 @@ impl FromStr for DatabaseUrl {
                 .keepalives_idle(KEEPALIVES_IDLE)
                 .keepalives_interval(KEEPALIVES_IDLE / 3)
                 .keepalives_retries(3);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(UNHEARD_TIMEOUT);
         }
         if config.get_application_name().is_none() {
             config.application_name("ecs-authz");

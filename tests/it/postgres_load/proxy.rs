@@ -40,6 +40,13 @@ pub(super) struct Proxy {
     acceptor: JoinHandle<()>,
 }
 
+/// What a half of a connection carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    Questions,
+    Answers,
+}
+
 /// A connection.
 struct Line {
     /// Changes have been asked for on it.
@@ -107,42 +114,31 @@ impl Line {
         let (from_server, to_server) = server.into_split();
         let mut is_cut = self.is_cut.subscribe();
         tokio::select! {
-            _ = self.questions(from_client, to_server, way.clone()) => {}
-            _ = self.answers(from_server, to_client, way) => {}
+            _ = self.pump(from_client, to_server, way.clone(), Carries::Questions) => {}
+            _ = self.pump(from_server, to_client, way, Carries::Answers) => {}
             _ = is_cut.wait_for(|is_cut| *is_cut) => {}
         }
     }
 
-    async fn questions(
+    async fn pump(
         &self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
         way: watch::Receiver<Way>,
+        what: Carries,
     ) -> io::Result<()> {
         let mut buffer = vec![0; 16 * 1_024];
         loop {
-            let bytes = read(&mut from, &mut buffer).await?;
-            if bytes.windows(6).any(|word| word == b"LISTEN") {
-                self.listens.store(true, Ordering::SeqCst);
-            }
-            if !self.swallows(&way) {
-                to.write_all(bytes).await?;
-            }
-        }
-    }
-
-    async fn answers(
-        &self,
-        mut from: OwnedReadHalf,
-        mut to: OwnedWriteHalf,
-        way: watch::Receiver<Way>,
-    ) -> io::Result<()> {
-        let mut buffer = vec![0; 16 * 1_024];
-        loop {
-            let bytes = read(&mut from, &mut buffer).await?;
-            let slow = *way.borrow();
-            if let Way::Slow(longer) = slow {
-                sleep(longer).await;
+            let count = from.read(&mut buffer).await?;
+            let bytes = &buffer[..count];
+            let now = *way.borrow();
+            match (what, now) {
+                _ if bytes.is_empty() => return Ok(()),
+                (Carries::Questions, _) if bytes.windows(6).any(|word| word == b"LISTEN") => {
+                    self.listens.store(true, Ordering::SeqCst);
+                }
+                (Carries::Answers, Way::Slow(longer)) => sleep(longer).await,
+                _ => {}
             }
             if !self.swallows(&way) {
                 to.write_all(bytes).await?;
@@ -153,12 +149,5 @@ impl Line {
     fn swallows(&self, way: &watch::Receiver<Way>) -> bool {
         let is_silent = *way.borrow() == Way::Silent;
         self.is_dead.fetch_or(is_silent, Ordering::SeqCst) || is_silent
-    }
-}
-
-async fn read<'a>(from: &mut OwnedReadHalf, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    match from.read(buffer).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        count => Ok(&buffer[..count]),
     }
 }
