@@ -4,15 +4,17 @@
 //! With `ECS_AUTHZ_FIGURES` set, each test prints what its callers were told.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ecs_authz::store::postgres::{PostgresSettings, migrate};
+use ecs_authz::catalog::Catalog;
+use ecs_authz::store::postgres::{PostgresSettings, PostgresStore, causes, migrate};
 use ecs_authz::store::{Freshness, PolicyStore as _};
 use libtest_mimic::Trial;
 use tokio::time::timeout;
 
 use crate::conformance::postgres::{Database, is_there};
-use crate::postgres_world::{Server, World, settings};
+use crate::postgres_world::{PATIENCE, Server, World, settings};
 use crate::support::{block_on, trials};
 use callers::{Callers, Ink, Load};
 use proxy::{Proxy, Way, Whose};
@@ -27,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_listener_that_dies_without_a_word,
         a_caller_who_leaves_early_leaves_no_dead_connection_behind,
         a_network_that_swallows_everything,
+        a_start_into_silence_fails_in_seconds,
         answers_that_come_too_late,
         a_pool_that_is_exhausted,
         a_document_that_is_poisoned,
@@ -127,6 +130,19 @@ fn a_caller_who_leaves_early_leaves_no_dead_connection_behind() {
 
 fn a_network_that_swallows_everything() {
     on_the_way("network silent", Way::Silent, Freshness::Stale);
+}
+
+fn a_start_into_silence_fails_in_seconds() {
+    let database = Database::create();
+    block_on(async {
+        let (proxy, url) = behind_proxy(&database).await;
+        proxy.set(Way::Silent);
+        let catalog = Arc::new(Catalog::published().unwrap());
+        let opened = timeout(PATIENCE, PostgresStore::open(&settings(&url), catalog)).await;
+        let told = causes(&opened.expect("an answer in time").expect_err("no database"));
+        assert!(told.starts_with(&format!("the database at postgresql://{}/", proxy.addr)), "{told}");
+        assert!(told.to_lowercase().contains("timeout"), "{told}");
+    });
 }
 
 fn answers_that_come_too_late() {
