@@ -48,6 +48,13 @@ pub trait PolicyStore: fmt::Debug + Send + Sync {
     /// The newest revision of a domain that is known here. Called for every request: no I/O.
     fn revision(&self, domain_id: &str) -> Revision;
 
+    /// Which history of changes the revisions belong to. Another one, whenever changes that were known are lost, as they may
+    /// be when a standby takes over: then the same revision can come again with other policies. Called for every request,
+    /// before [`Self::revision`]: no I/O.
+    fn timeline(&self) -> u64 {
+        0
+    }
+
     /// How far what is known here can be trusted. Called for every request: no I/O, no clock.
     fn freshness(&self) -> Freshness {
         Freshness::Current

@@ -1,7 +1,7 @@
 //! The cache of compiled policy sets in front of a store.
 //!
-//! An entry is keyed by everything that it depends on: the identity, field by field, and the revision of its domain.
-//! So a change makes old entries unreachable at once; there is no invalidation and no clock. Concurrent misses of
+//! An entry is keyed by everything that it depends on: the identity, field by field, and the revision of its domain, in
+//! the store's history of changes. So a change makes old entries unreachable at once; there is no invalidation and no clock. Concurrent misses of
 //! one key cause one load. "No grants" is an entry like any other; an error is never one.
 //!
 //! Entries share their policy sets: principals with the same policies have one set, and it is merged once. A set
@@ -50,7 +50,7 @@ pub struct PolicyCache {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Key {
     /// INVARIANT: holds every input of an entry. Whole values, not hashes: two principals never share one.
-    Principal { identity: Identity, revision: Revision },
+    Principal { identity: Identity, timeline: u64, revision: Revision },
     /// Of an entry that weighs what all policy sets in use do.
     Sets,
 }
@@ -59,6 +59,7 @@ enum Key {
 #[derive(Debug, Clone, Copy)]
 struct KeyRef<'a> {
     identity: &'a Identity,
+    timeline: u64,
     revision: Revision,
 }
 
@@ -70,8 +71,8 @@ struct Entry {
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        if let Self::Principal { identity, revision } = self {
-            KeyRef { identity, revision: *revision }.hash(state);
+        if let Self::Principal { identity, timeline, revision } = self {
+            KeyRef { identity, timeline: *timeline, revision: *revision }.hash(state);
         }
     }
 }
@@ -79,6 +80,7 @@ impl Hash for Key {
 impl Hash for KeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.identity.hash(state);
+        self.timeline.hash(state);
         self.revision.hash(state);
     }
 }
@@ -86,7 +88,9 @@ impl Hash for KeyRef<'_> {
 impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
         match key {
-            Key::Principal { identity, revision } => self.identity == identity && self.revision == *revision,
+            Key::Principal { identity, timeline, revision } => {
+                self.identity == identity && self.timeline == *timeline && self.revision == *revision
+            }
             Key::Sets => false,
         }
     }
@@ -94,7 +98,8 @@ impl Equivalent<Key> for KeyRef<'_> {
 
 impl KeyRef<'_> {
     fn to_key(self) -> Key {
-        Key::Principal { identity: self.identity.clone(), revision: self.revision }
+        let Self { identity, timeline, revision } = self;
+        Key::Principal { identity: identity.clone(), timeline, revision }
     }
 }
 
@@ -148,8 +153,8 @@ impl PolicyCache {
     }
 
     async fn get_known(&self, identity: &Identity) -> Result<LoadedPolicies, StoreError> {
-        let revision = self.store.revision(&identity.domain_id);
-        let key = KeyRef { identity, revision };
+        let timeline = self.store.timeline();
+        let key = KeyRef { identity, timeline, revision: self.store.revision(&identity.domain_id) };
         if let Some(entry) = self.entries.get(&key).await {
             self.counts.hits.add_one();
             return Ok(entry.loaded());
@@ -173,7 +178,7 @@ impl PolicyCache {
         }
     }
 
-    async fn load(&self, KeyRef { identity, revision: known }: KeyRef<'_>) -> Result<Entry, Miss> {
+    async fn load(&self, KeyRef { identity, revision: known, .. }: KeyRef<'_>) -> Result<Entry, Miss> {
         add_one(&self.counts.loads);
         let read = self.read(identity, known).await.map_err(|error| {
             add_one(&self.counts.load_errors);

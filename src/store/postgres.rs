@@ -24,7 +24,7 @@ use crate::request::Identity;
 use connector::Connector;
 use faults::PolicyFault;
 use feed::{Feed, FeedError};
-use known::Known;
+use known::{Diverged, Known};
 use load::{Compiled, GrantRow, PolicyName, Read, ScopeRow};
 use pool::{ANSWER_TIMEOUT, ReadPool};
 
@@ -78,6 +78,8 @@ enum ReadError {
     #[error("the database did not answer in time")]
     Silent(#[from] tokio::time::error::Elapsed),
     #[error(transparent)]
+    Diverged(#[from] Diverged),
+    #[error(transparent)]
     Policy(#[from] PolicyFault),
     #[error("the policies changed each time that they were read")]
     Restless,
@@ -127,20 +129,21 @@ impl PostgresStore {
     async fn read(&self, identity: &Identity) -> Result<PrincipalGrants, ReadError> {
         let lent = self.pool.lend().await?;
         let read = timeout(ANSWER_TIMEOUT, self.read_with(lent.client()?, identity)).await;
-        match read {
+        match &read {
+            Ok(Err(ReadError::Diverged(_))) | Err(_) => self.pool.forget_idle(),
             Ok(_) => lent.give_back(),
-            Err(_) => self.pool.forget_idle(),
         }
         read?
     }
 
     async fn read_with(&self, client: &Object, identity: &Identity) -> Result<PrincipalGrants, ReadError> {
         for _ in 0..MAX_ATTEMPTS {
+            let before = self.known.revision(&identity.domain_id);
             let statement = client.prepare_cached(load::GRANTS).await?;
             let read = load::grants(client, &statement, identity).await?;
             let Some(compiled) = self.compile(client, identity, &read).await? else { continue };
             // It may have been read before its announcement arrives.
-            self.known.learn((read.revision.0 > 0).then(|| (identity.domain_id.clone(), read.revision)));
+            self.known.learn_read(&identity.domain_id, before, read.mark)?;
             return self.grants(identity, read, &compiled);
         }
         Err(ReadError::Restless)
@@ -210,13 +213,17 @@ impl PostgresStore {
         let roles = identity.role_names.iter().filter_map(|name| self.system.get(name.as_str()));
         grants
             .extend(roles.filter_map(|policy| Some(Grant { policy: policy.clone(), scope: token.clone()? })));
-        Ok(PrincipalGrants { revision: read.revision, grants })
+        Ok(PrincipalGrants { revision: read.mark.revision, grants })
     }
 }
 
 impl PolicyStore for PostgresStore {
     fn revision(&self, domain_id: &str) -> Revision {
         self.known.revision(domain_id)
+    }
+
+    fn timeline(&self) -> u64 {
+        self.known.timeline()
     }
 
     fn freshness(&self) -> Freshness {

@@ -40,6 +40,7 @@ mod layout;
 mod mtls;
 mod permissions;
 mod postgres_clock;
+mod postgres_failover;
 mod postgres_faults;
 mod postgres_herd;
 mod postgres_load;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         mtls::trials(),
         permissions::trials(),
         postgres_clock::trials(),
+        postgres_failover::trials(),
         postgres_faults::trials(),
         postgres_herd::trials(),
         postgres_load::trials(),

@@ -18,7 +18,7 @@ use crate::postgres_world::{ALLOW, DENY, PATIENCE, Server, World, grant, rewrite
 use crate::support::{block_on, config, get, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 11] = [
+    let tests: [(&str, fn()); 10] = [
         ("a_schema_that_is_not_there_is_named", a_schema_that_is_not_there_is_named),
         ("a_database_that_is_not_there_is_named_at_once", a_database_that_is_not_there_is_named_at_once),
         ("a_listener_that_is_cut_off_misses_no_change", a_listener_that_is_cut_off_misses_no_change),
@@ -35,10 +35,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("a_rolled_back_change_is_none", a_rolled_back_change_is_none),
         ("the_tables_guard_themselves", the_tables_guard_themselves),
         ("a_killed_database_is_outlived", a_killed_database_is_outlived),
-        (
-            "a_standby_is_followed_although_it_announces_nothing",
-            a_standby_is_followed_although_it_announces_nothing,
-        ),
     ];
     let named = |(name, test)| trial(format!("postgres_faults::{name}"), test).with_ignored_flag(!is_there());
     tests.into_iter().map(named).collect()
@@ -316,22 +312,5 @@ fn a_killed_database_is_outlived() {
         rewrite(&client, "alice", DENY).await;
         world.ask_until("alice", "deny").await;
         world.ask_until("carol", "deny").await;
-    });
-}
-
-fn a_standby_is_followed_although_it_announces_nothing() {
-    let primary = Server::start();
-    block_on(async {
-        let client = connect(&primary.url.parse().unwrap()).await;
-        migrate::run(&primary.url.parse().unwrap()).await.unwrap();
-        grant(&client, "alice", ALLOW).await;
-        let standby = primary.standby();
-        let world = World::open(&settings(&standby.url)).await;
-        assert_eq!(world.ask("alice").await.unwrap(), "allow");
-        rewrite(&client, "alice", DENY).await;
-        world.ask_until("alice", "deny").await;
-        rewrite(&client, "alice", ALLOW).await;
-        world.ask_until("alice", "allow").await;
-        assert_eq!(world.store.health(), StoreHealth::Current);
     });
 }

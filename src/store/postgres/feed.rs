@@ -1,7 +1,8 @@
 //! Follows the changes of the database, so that every replica knows each domain's revision.
 //!
 //! A connection of its own listens for announcements. An announcement names a domain, and its revision is read. Whenever
-//! listening begins, all revisions are read, so that nothing that was announced before is missed. And every second, those
+//! listening begins, all revisions are read, so that nothing that was announced before is missed, and it is seen if changes
+//! that were known are lost. And every second, those
 //! of the transactions that were not over at the last look are: that finds what was never announced, as behind a pooler
 //! that does not pass announcements on or on a standby, which has none, and it finds a connection that has died without a
 //! word.
@@ -18,7 +19,7 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::causes;
 use super::connector::Connector;
-use super::known::Known;
+use super::known::{Known, Mark};
 use crate::store::{Freshness, Revision};
 
 /// How often it is asked what has changed, whatever was announced.
@@ -148,7 +149,7 @@ impl Listener {
             }
             Ok(()) => {}
         }
-        timeout(CATCH_UP_TIMEOUT, listener.look(known)).await??;
+        timeout(CATCH_UP_TIMEOUT, listener.catch_up(known)).await??;
         known.set_freshness(Freshness::Current);
         Ok(listener)
     }
@@ -171,30 +172,68 @@ impl Listener {
         }
     }
 
+    /// Reads the revisions of all domains, also those that are older than what is known: after a failover, the new primary
+    /// may lack the last changes of the old one.
+    async fn catch_up(&mut self, known: &Known) -> Result<(), tokio_postgres::Error> {
+        let seen = self.changed().await?;
+        let later = known.later_known(&seen);
+        known.learn(seen);
+        if !later.is_empty() && !self.is_standby().await? {
+            // What was known before this question was asked is in its answer, unless it is lost.
+            let domains: BTreeSet<String> = later.keys().cloned().collect();
+            let mut marks = self.marks(&domains).await?;
+            marks
+                .retain(|(domain_id, mark)| later.get(domain_id).is_some_and(|known| mark.revision < *known));
+            if !marks.is_empty() {
+                known.go_back(marks);
+            }
+        }
+        known.faults.recheck(&self.client).await
+    }
+
+    /// Whether it only follows another server: then it may be behind, which is no loss.
+    async fn is_standby(&self) -> Result<bool, tokio_postgres::Error> {
+        Ok(self.client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0))
+    }
+
     /// Reads the revisions of these domains.
     async fn ask(&self, domains: &BTreeSet<String>, known: &Known) -> Result<(), FeedError> {
-        let domains: Vec<&String> = domains.iter().collect();
-        let query = "SELECT id::text, revision FROM ecs_authz.domain WHERE id = ANY($1::text[])";
-        let rows = self.client.query(query, &[&domains]).await?;
-        known.learn(rows.iter().map(|row| (row.get(0), revision(row.get(1)))));
+        known.learn(self.marks(domains).await?);
         Ok(())
     }
 
-    /// Reads the revisions of all domains that were changed by a transaction that was not over at the last look, and
-    /// which faults still stand. The first look reads all revisions.
+    async fn marks(&self, domains: &BTreeSet<String>) -> Result<Vec<(String, Mark)>, tokio_postgres::Error> {
+        let domains: Vec<&String> = domains.iter().collect();
+        let query = "SELECT id::text, revision, stamp FROM ecs_authz.domain WHERE id = ANY($1::text[])";
+        let rows = self.client.query(query, &[&domains]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), mark(row.get(1), row.get(2)))).collect())
+    }
+
+    /// Reads the revisions of the domains that have changed since the last look, and which faults still stand.
     async fn look(&mut self, known: &Known) -> Result<(), tokio_postgres::Error> {
-        let query = "SELECT d.id::text, d.revision, h.horizon \
+        known.learn(self.changed().await?);
+        known.faults.recheck(&self.client).await
+    }
+
+    /// The domains that were changed by a transaction that was not over at the last look; at the first one, all.
+    async fn changed(&mut self) -> Result<Vec<(String, Mark)>, tokio_postgres::Error> {
+        let query = "SELECT d.id::text, d.revision, d.stamp, h.horizon \
              FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon) h \
              LEFT JOIN ecs_authz.domain d ON d.changed_in >= $1::bigint::text::xid8";
         let rows = self.client.query(query, &[&self.horizon]).await?;
         if let Some(row) = rows.first() {
-            self.horizon = row.get(2);
+            self.horizon = row.get(3);
         }
-        let changed =
-            rows.iter().filter_map(|row| Some((row.get::<_, Option<String>>(0)?, revision(row.get(1)))));
-        known.learn(changed);
-        known.faults.recheck(&self.client).await
+        let changed = rows.iter().filter_map(|row| {
+            let domain_id = row.get::<_, Option<String>>(0)?;
+            Some((domain_id, mark(row.get(1), row.get(2))))
+        });
+        Ok(changed.collect())
     }
+}
+
+pub(super) fn mark(revision_number: i64, stamp: i64) -> Mark {
+    Mark { revision: revision(revision_number), stamp }
 }
 
 pub(super) fn revision(number: i64) -> Revision {

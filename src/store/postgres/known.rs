@@ -1,7 +1,7 @@
 //! What is known of the database here: each domain's revision, whether it is followed, and which policies have faults.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -9,11 +9,28 @@ use tokio::sync::watch;
 use super::faults::Faults;
 use crate::store::{Freshness, Revision};
 
+/// A revision of a domain, and what tells it from another one of the same number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) revision: Revision,
+    /// Drawn at random when the revision was made.
+    pub(super) stamp: i64,
+}
+
+/// The database that was read is not where the one that is followed is: a primary that was replaced, or a standby that is
+/// behind. Its connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+#[error("the database that was read is behind the one that is followed, or has another history")]
+pub(super) struct Diverged;
+
 /// The revisions of all domains that have one.
 #[derive(Debug)]
 pub(super) struct Known {
     /// Read for every request, and written for every change: a reader waits for nothing but a map's insertion.
-    revisions: RwLock<HashMap<Box<str>, Revision>>,
+    marks: RwLock<HashMap<Box<str>, Mark>>,
+    /// Grows whenever a revision that was known turns out not to be in the history of the database. Written after the
+    /// marks, and read before them: so nothing of the old history is taken for the new one's.
+    timeline: AtomicU64,
     /// A [`Freshness`] as a number. Set by the one who follows, so that a request reads no clock.
     freshness: AtomicU8,
     pub(super) changed: watch::Sender<()>,
@@ -23,7 +40,8 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn new() -> Self {
         Self {
-            revisions: RwLock::default(),
+            marks: RwLock::default(),
+            timeline: AtomicU64::new(0),
             freshness: AtomicU8::new(EXPIRED),
             changed: watch::Sender::new(()),
             faults: Faults::default(),
@@ -31,20 +49,76 @@ impl Known {
     }
 
     pub(super) fn revision(&self, domain_id: &str) -> Revision {
-        let revisions = self.revisions.read().unwrap_or_else(PoisonError::into_inner);
-        revisions.get(domain_id).copied().unwrap_or_default()
+        let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
+        marks.get(domain_id).map(|mark| mark.revision).unwrap_or_default()
     }
 
-    /// Learns revisions. None is forgotten for an older one.
-    pub(super) fn learn(&self, learned: impl IntoIterator<Item = (String, Revision)>) {
-        let mut revisions = self.revisions.write().unwrap_or_else(PoisonError::into_inner);
-        let mut is_news = false;
-        for (domain_id, revision) in learned {
-            let known = revisions.entry(domain_id.into_boxed_str()).or_default();
-            is_news |= revision > *known;
-            *known = revision.max(*known);
+    pub(super) fn timeline(&self) -> u64 {
+        self.timeline.load(Ordering::Acquire)
+    }
+
+    /// Learns what the followed database says. No revision is forgotten for an older one, which may have been read before.
+    pub(super) fn learn(&self, learned: impl IntoIterator<Item = (String, Mark)>) {
+        self.update(learned, |known, mark| match mark.revision.cmp(&known.revision) {
+            std::cmp::Ordering::Greater => Update::Newer,
+            std::cmp::Ordering::Equal if mark.stamp != known.stamp => Update::Otherwise,
+            _ => Update::None,
+        });
+    }
+
+    /// Learns what was read of a principal's domain, before its announcement arrives. `before` was known before it was read.
+    ///
+    /// # Errors
+    ///
+    /// If it is older, or another revision of the number that is known.
+    pub(super) fn learn_read(&self, domain_id: &str, before: Revision, mark: Mark) -> Result<(), Diverged> {
+        let known = {
+            let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
+            marks.get(domain_id).copied().unwrap_or_default()
+        };
+        if mark.revision > known.revision {
+            self.learn([(domain_id.to_owned(), mark)]);
         }
-        drop(revisions);
+        let is_other = mark.revision == known.revision && mark.stamp != known.stamp;
+        if is_other || mark.revision < before { Err(Diverged) } else { Ok(()) }
+    }
+
+    /// Of these, the domains that are known at a later revision, each with that revision.
+    pub(super) fn later_known(&self, seen: &[(String, Mark)]) -> HashMap<String, Revision> {
+        let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
+        let later = seen.iter().filter_map(|(domain_id, mark)| {
+            let known = marks.get(domain_id.as_str())?.revision;
+            (known > mark.revision).then(|| (domain_id.clone(), known))
+        });
+        later.collect()
+    }
+
+    /// Takes what the database says although a later revision was known: that one is lost.
+    pub(super) fn go_back(&self, lost: impl IntoIterator<Item = (String, Mark)>) {
+        self.update(lost, |_, _| Update::Otherwise);
+    }
+
+    fn update(
+        &self,
+        learned: impl IntoIterator<Item = (String, Mark)>,
+        update: impl Fn(&Mark, &Mark) -> Update,
+    ) {
+        let (mut is_news, mut is_otherwise) = (false, false);
+        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        for (domain_id, mark) in learned {
+            let known = marks.entry(domain_id.into_boxed_str()).or_default();
+            let update = update(known, &mark);
+            if update != Update::None {
+                *known = mark;
+            }
+            is_news |= update != Update::None;
+            is_otherwise |= update == Update::Otherwise;
+        }
+        drop(marks);
+        if is_otherwise {
+            self.timeline.fetch_add(1, Ordering::Release);
+            tracing::warn!("the database has lost changes that were known: all policies are read anew");
+        }
         if is_news {
             self.changed.send_replace(());
         }
@@ -68,6 +142,62 @@ impl Known {
     }
 }
 
+/// What a mark is to the one that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Update {
+    None,
+    Newer,
+    /// Not one that can follow it.
+    Otherwise,
+}
+
 const CURRENT: u8 = 0;
 const STALE: u8 = 1;
 const EXPIRED: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(revision: u64, stamp: i64) -> Mark {
+        Mark { revision: Revision(revision), stamp }
+    }
+
+    fn knowing(revision: u64, stamp: i64) -> Known {
+        let known = Known::new();
+        known.learn([("acme".to_owned(), mark(revision, stamp))]);
+        known
+    }
+
+    #[test]
+    fn a_later_revision_is_news_and_an_older_one_is_not() {
+        let known = knowing(2, 20);
+        known.learn([("acme".to_owned(), mark(3, 30))]);
+        known.learn([("acme".to_owned(), mark(1, 10))]);
+        // It was read before the third was known.
+        known.learn_read("acme", Revision(2), mark(2, 20)).unwrap();
+        assert_eq!((known.revision("acme"), known.timeline()), (Revision(3), 0));
+        known.learn_read("acme", Revision(3), mark(4, 40)).unwrap();
+        assert_eq!((known.revision("acme"), known.timeline()), (Revision(4), 0));
+    }
+
+    #[test]
+    fn another_revision_of_a_known_number_is_another_history() {
+        let known = knowing(2, 20);
+        assert!(known.learn_read("acme", Revision(2), mark(2, 21)).is_err());
+        assert!(known.learn_read("acme", Revision(2), mark(1, 10)).is_err());
+        assert_eq!(known.timeline(), 0, "only the one that is followed is believed");
+        known.learn([("acme".to_owned(), mark(2, 21))]);
+        assert_eq!((known.revision("acme"), known.timeline()), (Revision(2), 1));
+        known.learn_read("acme", Revision(2), mark(2, 21)).unwrap();
+    }
+
+    #[test]
+    fn what_is_lost_is_gone_back_from() {
+        let known = knowing(5, 50);
+        let seen = [("acme".to_owned(), mark(3, 30)), ("other".to_owned(), mark(1, 10))];
+        assert_eq!(known.later_known(&seen), HashMap::from([("acme".to_owned(), Revision(5))]));
+        known.go_back([("acme".to_owned(), mark(3, 30))]);
+        assert_eq!((known.revision("acme"), known.timeline()), (Revision(3), 1));
+    }
+}

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use tokio_postgres::{Row, Statement};
 
-use super::feed::revision;
+use super::feed::mark;
+use super::known::Mark;
 use crate::policy::{CompiledPolicy, Scope};
 use crate::request::{Identity, Subject};
-use crate::store::Revision;
 
 /// The grants of a user or agency, of its groups, and the domain's own policies that are roles of the token.
 ///
@@ -29,8 +29,9 @@ pub(super) const GRANTS: &str = "
       SELECT name::text, NULL, 'role', NULL FROM ecs_authz.policy
       WHERE domain_id = $1 AND name::text = ANY($5::text[])
     )
-    SELECT coalesce((SELECT revision FROM ecs_authz.domain WHERE id = $1), 0), h.own, h.system, h.kind, h.id, p.etag
+    SELECT coalesce(d.revision, 0), h.own, h.system, h.kind, h.id, p.etag, coalesce(d.stamp, 0)
     FROM (SELECT 1) one
+    LEFT JOIN ecs_authz.domain d ON d.id = $1
     LEFT JOIN held h ON true
     LEFT JOIN ecs_authz.policy p ON p.domain_id = $1 AND p.name = h.own";
 
@@ -40,7 +41,7 @@ pub(super) const DOCUMENTS: &str = "SELECT name::text, etag, document FROM ecs_a
 /// What was read of a principal's grants.
 #[derive(Debug)]
 pub(super) struct Read {
-    pub(super) revision: Revision,
+    pub(super) mark: Mark,
     pub(super) grants: Vec<GrantRow>,
 }
 
@@ -87,7 +88,7 @@ pub(super) async fn grants(
     let Identity { domain_id, group_ids, role_names, .. } = identity;
     let rows = client.query(statement, &[domain_id, &kind, id, group_ids, role_names]).await?;
     Ok(Read {
-        revision: rows.first().map(|row| revision(row.get(0))).unwrap_or_default(),
+        mark: rows.first().map(|row| mark(row.get(0), row.get(6))).unwrap_or_default(),
         grants: rows.iter().filter_map(grant).collect(),
     })
 }
