@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ecs_authz::grpc::pb;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
+use ecs_authz::store::postgres::migrate;
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
@@ -30,75 +31,94 @@ fn library() -> Option<PathBuf> {
 const FOR_LONG: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["ecs:*:*"],
     "Condition":{"DateLessThan":{"g:CurrentTime":["2090-01-01T00:00:00Z"]}}}]}"#;
 
-/// The decision, and whether it may be outdated.
-async fn ask(client: &mut Client) -> Result<(bool, bool), tonic::Status> {
-    let request = pb::AuthorizeRequest {
-        principal: Some(pb::Principal {
-            domain_id: "acme".into(),
-            user_id: "alice".into(),
-            project_id: "p".into(),
-            ..Default::default()
-        }),
-        method: "GET".into(),
-        path: "/v1/p/cloudservers/7".into(),
-        ..Default::default()
-    };
-    let response = client.authorize(request).await?.into_inner();
-    Ok((response.decision() == pb::Decision::Allow, response.stale))
+/// The program under a clock of its own, and a client.
+struct Faked {
+    clock: PathBuf,
+    client: Client,
+    _serving: Serving,
 }
 
-async fn ask_until(client: &mut Client, expected: (bool, bool)) {
-    let mut told = None;
-    let is_so = async || told.insert(ask(client).await).as_ref().is_ok_and(|answer| *answer == expected);
-    until(is_so).await.unwrap_or_else(|_| panic!("expected {expected:?}, found {told:?}"));
+impl Faked {
+    async fn start(server: &Server, folder: &TempDir, max_stale_seconds: &str) -> Self {
+        let clock = folder.path().join(max_stale_seconds);
+        fs::write(&clock, "+0").unwrap();
+        let library = library().unwrap();
+        let environment = [
+            ("ECS_AUTHZ_DATABASE_URL", server.url.as_str()),
+            ("ECS_AUTHZ_MAX_STALE_SECONDS", max_stale_seconds),
+            ("LD_PRELOAD", library.to_str().unwrap()),
+            ("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap()),
+            ("FAKETIME_NO_CACHE", "1"),
+            // As for every program whose clock is set.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        let mut serving = Serving::start(&[], &environment);
+        let ready = serving.await_ready();
+        let addr = ready.trim_start_matches("ready on ").split(',').next().unwrap();
+        let client = AuthorizationServiceClient::connect(format!("http://{addr}")).await.unwrap();
+        Self { clock, client, _serving: serving }
+    }
+
+    fn leap(&self, offset: &str) {
+        fs::write(&self.clock, offset).unwrap();
+    }
+
+    /// The decision, and whether it may be outdated.
+    async fn ask(&mut self) -> Result<(bool, bool), tonic::Status> {
+        let request = pb::AuthorizeRequest {
+            principal: Some(pb::Principal {
+                domain_id: "acme".into(),
+                user_id: "alice".into(),
+                project_id: "p".into(),
+                ..Default::default()
+            }),
+            method: "GET".into(),
+            path: "/v1/p/cloudservers/7".into(),
+            ..Default::default()
+        };
+        let response = self.client.authorize(request).await?.into_inner();
+        Ok((response.decision() == pb::Decision::Allow, response.stale))
+    }
+
+    async fn ask_until(&mut self, expected: (bool, bool)) {
+        let mut told = None;
+        let is_so = async || told.insert(self.ask().await).as_ref().is_ok_and(|answer| *answer == expected);
+        until(is_so).await.unwrap_or_else(|_| panic!("expected {expected:?}, found {told:?}"));
+    }
 }
 
 fn a_clock_that_jumps_makes_nothing_stale_and_keeps_nothing_fresh() {
     let server = Server::start();
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let clock = folder.path().join("clock");
-    let set = |offset: &str| fs::write(&clock, offset).unwrap();
-    set("+0");
-    let (library, file) = (library().unwrap(), clock.to_str().unwrap());
-    let environment = [
-        ("ECS_AUTHZ_DATABASE_URL", server.url.as_str()),
-        ("ECS_AUTHZ_MAX_STALE_SECONDS", "6"),
-        ("LD_PRELOAD", library.to_str().unwrap()),
-        ("FAKETIME_TIMESTAMP_FILE", file),
-        ("FAKETIME_NO_CACHE", "1"),
-        // As for every program whose clock is set.
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ];
     block_on(async {
-        ecs_authz::store::postgres::migrate::run(&server.url.parse().unwrap()).await.unwrap();
+        migrate::run(&server.url.parse().unwrap()).await.unwrap();
         let database = connect(&server.url.parse().unwrap()).await;
         grant(&database, "alice", FOR_LONG).await;
-        let mut serving = Serving::start(&[], &environment);
-        let ready = serving.await_ready();
-        let addr = ready.trim_start_matches("ready on ").split(',').next().unwrap();
-        let mut client = AuthorizationServiceClient::connect(format!("http://{addr}")).await.unwrap();
-        assert_eq!(ask(&mut client).await.unwrap(), (true, false));
+        let mut patient = Faked::start(&server, &folder, "3600").await;
+        let mut strict = Faked::start(&server, &folder, "2").await;
 
         // Conditions go by the clock, so it is seen that it jumps; nothing is stale for it. Before 1970 they are unclear.
         for (offset, allows) in [("+36500d", false), ("-3650d", true), ("-36500d", false), ("+1d", true)] {
-            set(offset);
-            ask_until(&mut client, (allows, false)).await;
+            patient.leap(offset);
+            patient.ask_until((allows, false)).await;
         }
         // Changes are followed in a wrong time.
-        set("-3650d");
+        patient.leap("-3650d");
         rewrite(&database, "alice", DENY).await;
-        ask_until(&mut client, (false, false)).await;
+        patient.ask_until((false, false)).await;
         rewrite(&database, "alice", FOR_LONG).await;
-        ask_until(&mut client, (true, false)).await;
+        patient.ask_until((true, false)).await;
+        strict.ask_until((true, false)).await;
 
         // Without the database, a leap forward ends nothing early, and one back keeps nothing for longer.
         server.kill();
-        ask_until(&mut client, (true, true)).await;
-        set("+3650d");
-        assert_eq!(ask(&mut client).await.unwrap(), (true, true));
-        set("-3650d");
-        until(async || ask(&mut client).await.is_err()).await.expect("an error in time");
+        patient.ask_until((true, true)).await;
+        patient.leap("+3650d");
+        assert_eq!(patient.ask().await.unwrap(), (true, true));
+        strict.leap("-3650d");
+        until(async || strict.ask().await.is_err()).await.expect("an error in time");
         server.start_again();
-        ask_until(&mut client, (true, false)).await;
+        patient.ask_until((true, false)).await;
+        strict.ask_until((true, false)).await;
     });
 }
