@@ -62,12 +62,14 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text =
             fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
-        let config: Self = toml::from_str(&text).map_err(|error| {
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
             let start = error.span().unwrap_or_default().start;
             let before = text.as_bytes().get(..start).unwrap_or_default();
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
             ConfigError::Content { path: path.to_owned(), line, message: error.message().to_owned() }
         })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.admin.iter_mut().for_each(|admin| admin.resolve(folder));
         let of_ext_authz = config.ext_authz.as_ref().and_then(ExtAuthzConfig::fault);
         match of_ext_authz.or_else(|| config.admin.as_ref()?.fault()) {
             Some(message) => Err(ConfigError::Meaning { path: path.to_owned(), message }),

@@ -1,16 +1,20 @@
 //! The policy admin service: where it listens, and who may call it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use serde::Deserialize;
 
+use crate::grpc::admin::MAX_TOKEN_BYTES;
+
 /// The fewest characters of a token: what 128 bits take in hexadecimal.
 const MIN_TOKEN_CHARACTERS: usize = 32;
-/// The most bytes of a token.
-const MAX_TOKEN_BYTES: usize = 4_096;
+/// The most bytes of a token's file, a certificate with its chain, or a bundle of authorities.
+const MAX_FILE_BYTES: u64 = 1_024 * 1_024;
 
 /// The policy admin service.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -55,7 +59,7 @@ pub struct AdminTls {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file can't be read.
-    #[error("`{}` can't be read: {cause}", .path.display())]
+    #[error("`{}` can't be read", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -69,29 +73,80 @@ pub enum SecretError {
          -hex 32` prints", .0.display()
     )]
     NoToken(PathBuf),
+    /// Whoever can write a token can let itself in.
+    #[error("`{}`: others than its owner can write it: `chmod go-w` it", .0.display())]
+    Writable(PathBuf),
+    /// The history could not tell who made a change.
+    #[error("the tokens `{0}` and `{1}` are the same: make another one")]
+    Shared(String, String),
 }
 
 impl AdminConfig {
     /// What is well-formed and yet can't be meant.
     #[must_use]
     pub(super) fn fault(&self) -> Option<String> {
-        let clients = self.tls.as_ref().map(|tls| &tls.clients);
-        let has_clients = clients.is_some_and(|clients| !clients.is_empty());
+        let clients = self.tls.iter().flat_map(|tls| &tls.clients);
+        let has_clients = clients.clone().next().is_some();
         let has_authority = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        let mut names = BTreeSet::new();
         if self.token.is_empty() && !has_clients {
-            Some("expected at least one `[[admin.token]]`, or `clients` in `[admin.tls]`: else nobody is let in".to_owned())
-        } else if has_clients != has_authority {
-            Some("admin.tls: expected `clients` and `client_ca` together: which names, and who vouches for them".to_owned())
-        } else if let Some(token) = self.token.iter().find(|token| !is_token_name(&token.name)) {
-            let expected = "expected a name of letters, digits, `-`, `_` and `.`";
-            Some(format!("admin.token.name: {expected}, found `{}`", token.name.escape_debug()))
-        } else {
-            let twice = self.token.iter().find(|token| !names.insert(&token.name));
-            twice.map(|token| {
-                format!("admin.token.name: expected each name once, found `{}` twice", token.name)
-            })
+            return Some(
+                "expected at least one `[[admin.token]]`, or `clients` in `[admin.tls]`: else nobody is let in"
+                    .to_owned(),
+            );
         }
+        if has_clients != has_authority {
+            return Some(
+                "admin.tls: expected `clients` and `client_ca` together: which names, and who vouches for them"
+                    .to_owned(),
+            );
+        }
+        let mut names = BTreeSet::new();
+        let of_tokens = self.token.iter().map(|token| &token.name).find_map(|name| {
+            let is_new = names.insert(name);
+            let expected = if !is_token_name(name) {
+                "expected a name of letters, digits, `-`, `_` and `.`"
+            } else if !is_new {
+                "expected each name once"
+            } else {
+                return None;
+            };
+            Some(format!("admin.token.name: {expected}, found `{}`", name.escape_debug()))
+        });
+        let of_clients = { clients }.find(|name| !is_client_name(name)).map(|name| {
+            let expected =
+                "expected a URI, such as `spiffe://acme.example/deployer`, or a DNS name without wildcards";
+            format!("admin.tls.clients: {expected}, found `{}`", name.escape_debug())
+        });
+        of_tokens.or(of_clients)
+    }
+
+    /// The files are named as seen from the configuration's folder.
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        let of_tls = self.tls.iter_mut().flat_map(|tls| {
+            let AdminTls { certificate, key, client_ca, clients: _ } = tls;
+            [certificate, key].into_iter().chain(client_ca)
+        });
+        for file in self.token.iter_mut().map(|token| &mut token.file).chain(of_tls) {
+            *file = folder.join(&*file);
+        }
+    }
+
+    /// The tokens by name.
+    ///
+    /// # Errors
+    ///
+    /// If one can't be read, is none, or is another one's too.
+    pub fn tokens(&self) -> Result<Vec<(String, String)>, SecretError> {
+        let mut names: BTreeMap<String, String> = BTreeMap::new();
+        let mut tokens = Vec::new();
+        for token in &self.token {
+            let (name, text) = (token.name.clone(), token.read()?);
+            if let Some(other) = names.insert(text.clone(), name.clone()) {
+                return Err(SecretError::Shared(other, name));
+            }
+            tokens.push((name, text));
+        }
+        Ok(tokens)
     }
 }
 
@@ -101,19 +156,37 @@ fn is_token_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
+/// One that can stand in a certificate. Other forms would never match, and a look-alike of `token:NAME` would stand in the
+/// history.
+fn is_client_name(name: &str) -> bool {
+    let is_graphic = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_dns = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    match name.split_once("://") {
+        Some((scheme, rest)) => is_graphic && is_dns(scheme) && !scheme.is_empty() && !rest.is_empty(),
+        None => is_graphic && is_dns(name),
+    }
+}
+
 impl TokenConfig {
     /// Reads the token. A line break at the end does not belong to it.
-    ///
-    /// # Errors
-    ///
-    /// If the file can't be read, or holds no token.
-    pub fn read(&self) -> Result<String, SecretError> {
+    fn read(&self) -> Result<String, SecretError> {
         let text = read(&self.file)?;
         let token = text.strip_suffix('\n').unwrap_or(&text);
         let token = token.strip_suffix('\r').unwrap_or(token);
         let is_token = (MIN_TOKEN_CHARACTERS..=MAX_TOKEN_BYTES).contains(&token.len())
             && token.bytes().all(|byte| byte.is_ascii_graphic());
-        if is_token { Ok(token.to_owned()) } else { Err(SecretError::NoToken(self.file.clone())) }
+        if !is_token {
+            return Err(SecretError::NoToken(self.file.clone()));
+        }
+        let metadata = fs::metadata(&self.file);
+        let mode = metadata.map_err(|cause| SecretError::Read { path: self.file.clone(), cause })?.mode();
+        if mode & 0o022 != 0 {
+            return Err(SecretError::Writable(self.file.clone()));
+        }
+        if mode & 0o004 != 0 {
+            tracing::warn!(file = %self.file.display(), "every user of this machine can read the token");
+        }
+        Ok(token.to_owned())
     }
 }
 
@@ -121,13 +194,21 @@ impl TokenConfig {
 ///
 /// # Errors
 ///
-/// If it can't be read.
+/// If it can't be read, or is longer than any that is meant.
 pub fn read(path: &Path) -> Result<String, SecretError> {
-    fs::read_to_string(path).map_err(|cause| SecretError::Read { path: path.to_owned(), cause })
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
+    let read = read.and_then(|bytes| match u64::try_from(bytes) {
+        Ok(0..=MAX_FILE_BYTES) => Ok(()),
+        _ => Err(io::Error::other(format!("expected at most {MAX_FILE_BYTES} bytes"))),
+    });
+    read.map(|()| text).map_err(|cause| SecretError::Read { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn fault(text: &str) -> Option<String> {
@@ -155,13 +236,57 @@ mod tests {
 
     #[test]
     fn token_names_are_told_apart_in_the_history() {
-        assert!(fault(&format!("{LISTEN}{TOKEN}{TOKEN}")).unwrap().contains("twice"));
+        assert!(fault(&format!("{LISTEN}{TOKEN}{TOKEN}")).unwrap().contains("each name once"));
         assert!(fault(&format!("{LISTEN}{}", TOKEN.replace("ci", "c i"))).unwrap().contains("letters"));
+    }
+
+    #[test]
+    fn clients_have_names_that_can_stand_in_certificates() {
+        let of = |name: &str| fault(&format!("{LISTEN}{TLS}client_ca = \"a\"\nclients = [\"{name}\"]"));
+        for name in ["spiffe://acme.example/deployer", "deployer.acme.example", "https://x/y?z"] {
+            assert_eq!(of(name), None, "{name}");
+        }
+        for name in ["", "*", "*.acme.example", "CN=deployer", "token:deployer", "sql:x", "://x", "a b"] {
+            assert!(of(name).unwrap().contains("expected a URI"), "{name}");
+        }
+    }
+
+    #[test]
+    fn two_tokens_are_two() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = |name: &str, text: &str| {
+            let token = TokenConfig { name: name.into(), file: folder.path().join(name) };
+            fs::write(&token.file, text).unwrap();
+            fs::set_permissions(&token.file, fs::Permissions::from_mode(0o600)).unwrap();
+            token
+        };
+        let (one, two) =
+            ("0123456789abcdef0123456789abcdef", "another one that is long enough".replace(' ', "-"));
+        let config =
+            |token: Vec<TokenConfig>| AdminConfig { listen: ([127, 0, 0, 1], 0).into(), token, tls: None };
+        let names = config(vec![token("a", one), token("b", &format!("{two}x"))]).tokens().unwrap();
+        assert_eq!(names.len(), 2);
+        let error = config(vec![token("a", one), token("b", &format!("{one}\n"))]).tokens().unwrap_err();
+        assert_eq!(error.to_string(), "the tokens `a` and `b` are the same: make another one");
+    }
+
+    #[test]
+    fn files_are_seen_from_the_configuration() {
+        let mut config: AdminConfig = toml::from_str(&format!("{LISTEN}{TOKEN}{TLS}")).unwrap();
+        config.resolve(Path::new("/etc/ecs-authz"));
+        assert_eq!(config.token.first().unwrap().file, Path::new("/t"));
+        assert_eq!(config.tls.unwrap().key, Path::new("/etc/ecs-authz/k"));
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_not_read_to_it() {
+        assert!(matches!(read(Path::new("/dev/zero")), Err(SecretError::Read { .. })));
     }
 
     #[test]
     fn a_token_is_one_line_of_enough_characters() {
         let folder = tempfile::tempdir().unwrap();
+        let mode = |mode| fs::Permissions::from_mode(mode);
         let token = TokenConfig { name: "ci".into(), file: folder.path().join("token") };
         assert!(matches!(token.read(), Err(SecretError::Read { .. })));
         let good = "0123456789abcdef0123456789abcdef";
@@ -169,6 +294,12 @@ mod tests {
             fs::write(&token.file, text).unwrap();
             assert_eq!(token.read().unwrap(), good);
         }
+        for (bits, is_taken) in [(0o600, true), (0o644, true), (0o640, true), (0o660, false), (0o602, false)]
+        {
+            fs::set_permissions(&token.file, mode(bits)).unwrap();
+            assert_eq!(token.read().is_ok(), is_taken, "{bits:o}");
+        }
+        fs::set_permissions(&token.file, mode(0o600)).unwrap();
         for text in ["", "short", &format!("{good}\n\n"), &format!("{good} {good}"), &"ä".repeat(32)] {
             fs::write(&token.file, text).unwrap();
             let error = token.read().unwrap_err();

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
@@ -15,22 +16,22 @@ use super::status::CallError;
 use super::{deadline, pb};
 use crate::pdp::Pdp;
 use crate::policy::system::SYSTEM_POLICIES;
-use crate::store::PolicyStore;
+use crate::store::postgres::PostgresStore;
 use crate::store::postgres::administration::{
-    AdminError, Administration, Changed, Edit, GrantFilter, Intent,
+    AdminError, Administration, Change, Changed, Edit, GrantFilter, Intent,
 };
 use parse::Fields;
 
-pub use access::Access;
 use access::Actor;
+pub use access::{Access, MAX_TOKEN_BYTES};
 
 mod access;
 mod parse;
 mod render;
 mod simulate;
 
-/// The most that one call may take: the members of a large group, or a simulation of many requests.
-const BUDGET: Duration = Duration::from_secs(15);
+/// The most that one call may take: to remove a large group, or to simulate many requests.
+const BUDGET: Duration = Duration::from_secs(60);
 /// The most bytes of a message: the requests of a simulation.
 const MAX_MESSAGE_BYTES: usize = 4 * 1_024 * 1_024;
 
@@ -38,8 +39,10 @@ const MAX_MESSAGE_BYTES: usize = 4 * 1_024 * 1_024;
 #[derive(Debug)]
 pub struct PolicyAdmin {
     pdp: Arc<Pdp>,
-    store: Arc<dyn PolicyStore>,
+    store: Arc<PostgresStore>,
     administration: Administration,
+    /// One at a time.
+    simulations: Semaphore,
 }
 
 /// Who was let in, and until when an answer is of use.
@@ -68,11 +71,16 @@ impl PolicyAdmin {
     #[must_use]
     pub fn service(
         pdp: Arc<Pdp>,
-        store: Arc<dyn PolicyStore>,
+        store: Arc<PostgresStore>,
         administration: Administration,
         access: Access,
     ) -> InterceptedService<PolicyAdminServiceServer<Self>, Access> {
-        let service = PolicyAdminServiceServer::new(Self { pdp, store, administration });
+        let service = PolicyAdminServiceServer::new(Self {
+            pdp,
+            store,
+            administration,
+            simulations: Semaphore::new(1),
+        });
         InterceptedService::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), access)
     }
 
@@ -86,7 +94,7 @@ impl PolicyAdmin {
     ) -> Result<Changed, CallError> {
         let actor = caller.actor.name();
         let changed = caller.wait(self.administration.change(actor, domain_id, &edit, intent)).await?;
-        if intent == Intent::Apply {
+        if intent == Intent::Apply && changed.outcome.change != Change::Unchanged {
             let (edit, change, revision) = (edit.name(), changed.outcome.change, changed.revision.0);
             tracing::info!(actor, domain = domain_id, edit, ?change, revision, "policies changed");
         }
@@ -122,13 +130,9 @@ impl PolicyAdminService for PolicyAdmin {
         fields.finish()?;
         let findings = self.findings(&caller, &domain_id, parsed.as_ref()).await?;
         let edit = Edit::PutPolicy { name, document, expected: parse::expected(etag) };
-        let Changed { outcome, revision } = self.change(&caller, &domain_id, edit, intent).await?;
-        Ok(Response::new(pb::PutPolicyResponse {
-            change: render::change_kind(outcome.change).into(),
-            etag: render::etag(outcome, intent),
-            findings,
-            revision: revision.0,
-        }))
+        let changed = self.change(&caller, &domain_id, edit, intent).await?;
+        let (change, etag, revision) = render::written(changed, intent);
+        Ok(Response::new(pb::PutPolicyResponse { change, etag, findings, revision }))
     }
 
     async fn get_policy(
@@ -141,10 +145,13 @@ impl PolicyAdminService for PolicyAdmin {
         fields.domain(&domain_id);
         fields.policy_name("name", &name);
         fields.finish()?;
-        let system = SYSTEM_POLICIES.iter().find(|(system, _)| *system == name);
         let policy = match caller.wait(self.administration.policy(&domain_id, &name)).await {
             Ok(policy) => render::policy(policy),
-            Err(error) => render::system_policy(*system.ok_or(error)?),
+            Err(CallError::Missing(told)) => {
+                let system = SYSTEM_POLICIES.iter().find(|(system, _)| *system == name);
+                render::system_policy(*system.ok_or(CallError::Missing(told))?)
+            }
+            Err(error) => return Err(error.into()),
         };
         Ok(Response::new(pb::GetPolicyResponse { policy: Some(policy) }))
     }
@@ -185,10 +192,10 @@ impl PolicyAdminService for PolicyAdmin {
         let (caller, message) = Caller::of(request)?;
         let pb::PutGrantRequest { domain_id, grant, dry_run } = message;
         let edit = Edit::PutGrant(parse::sole_grant(&domain_id, grant)?);
-        let Changed { outcome, revision } =
-            self.change(&caller, &domain_id, edit, parse::intent(dry_run)).await?;
-        let change = render::change_kind(outcome.change).into();
-        Ok(Response::new(pb::PutGrantResponse { change, revision: revision.0 }))
+        let intent = parse::intent(dry_run);
+        let changed = self.change(&caller, &domain_id, edit, intent).await?;
+        let (change, _, revision) = render::written(changed, intent);
+        Ok(Response::new(pb::PutGrantResponse { change, revision }))
     }
 
     async fn delete_grant(
@@ -212,7 +219,9 @@ impl PolicyAdminService for PolicyAdmin {
         fields.domain(&domain_id);
         let subject = subject.and_then(|subject| fields.subject("subject", Some(subject)));
         let policy = Some(policy).filter(|policy| !policy.is_empty());
-        policy.iter().for_each(|policy| fields.policy_name("policy", policy));
+        if let Some(policy) = &policy {
+            fields.policy_name("policy", policy);
+        }
         let page = fields.grant_page(page);
         fields.finish()?;
         let filter = GrantFilter { subject, policy };
@@ -233,10 +242,9 @@ impl PolicyAdminService for PolicyAdmin {
         let intent = parse::intent(dry_run);
         fields.finish()?;
         let edit = Edit::PutGroup { id, members, expected: parse::expected(etag) };
-        let Changed { outcome, revision } = self.change(&caller, &domain_id, edit, intent).await?;
-        let change = render::change_kind(outcome.change).into();
-        let etag = outcome.etag.unwrap_or_default();
-        Ok(Response::new(pb::PutGroupResponse { change, etag, revision: revision.0 }))
+        let changed = self.change(&caller, &domain_id, edit, intent).await?;
+        let (change, etag, revision) = render::written(changed, intent);
+        Ok(Response::new(pb::PutGroupResponse { change, etag, revision }))
     }
 
     async fn get_group(
@@ -263,7 +271,9 @@ impl PolicyAdminService for PolicyAdmin {
         let mut fields = Fields::default();
         fields.domain(&domain_id);
         let user_id = Some(user_id).filter(|id| !id.is_empty());
-        user_id.iter().for_each(|id| fields.id("user_id", id));
+        if let Some(id) = &user_id {
+            fields.id("user_id", id);
+        }
         let page = fields.page(page, 1);
         fields.finish()?;
         let groups = self.administration.groups(&domain_id, user_id.as_deref(), &page);
@@ -293,11 +303,10 @@ impl PolicyAdminService for PolicyAdmin {
         let pb::AddGroupMembersRequest { domain_id, id, members, dry_run } = message;
         let members = parse::some_members(&domain_id, &id, members)?;
         let edit = Edit::AddMembers { group_id: id, members };
-        let Changed { outcome, revision } =
-            self.change(&caller, &domain_id, edit, parse::intent(dry_run)).await?;
-        let change = render::change_kind(outcome.change).into();
-        let etag = outcome.etag.unwrap_or_default();
-        Ok(Response::new(pb::AddGroupMembersResponse { change, etag, revision: revision.0 }))
+        let intent = parse::intent(dry_run);
+        let changed = self.change(&caller, &domain_id, edit, intent).await?;
+        let (change, etag, revision) = render::written(changed, intent);
+        Ok(Response::new(pb::AddGroupMembersResponse { change, etag, revision }))
     }
 
     async fn remove_group_members(
@@ -308,11 +317,10 @@ impl PolicyAdminService for PolicyAdmin {
         let pb::RemoveGroupMembersRequest { domain_id, id, members, dry_run } = message;
         let members = parse::some_members(&domain_id, &id, members)?;
         let edit = Edit::RemoveMembers { group_id: id, members };
-        let Changed { outcome, revision } =
-            self.change(&caller, &domain_id, edit, parse::intent(dry_run)).await?;
-        let change = render::change_kind(outcome.change).into();
-        let etag = outcome.etag.unwrap_or_default();
-        Ok(Response::new(pb::RemoveGroupMembersResponse { change, etag, revision: revision.0 }))
+        let intent = parse::intent(dry_run);
+        let changed = self.change(&caller, &domain_id, edit, intent).await?;
+        let (change, etag, revision) = render::written(changed, intent);
+        Ok(Response::new(pb::RemoveGroupMembersResponse { change, etag, revision }))
     }
 
     async fn simulate_policy(
@@ -332,7 +340,9 @@ impl PolicyAdminService for PolicyAdmin {
         let mut fields = Fields::default();
         fields.domain(&domain_id);
         let policy = Some(policy).filter(|policy| !policy.is_empty());
-        policy.iter().for_each(|policy| fields.policy_name("policy", policy));
+        if let Some(policy) = &policy {
+            fields.policy_name("policy", policy);
+        }
         let page = fields.number_page(page);
         fields.finish()?;
         let changes = self.administration.changes(&domain_id, policy.as_deref(), &page);

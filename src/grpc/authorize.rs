@@ -9,14 +9,14 @@ use tonic::{Request, Response, Status};
 
 use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
 use super::render::{self, Rendering};
-use super::status::CallError;
+use super::status::{CallError, invalid};
 use super::{deadline, parse, pb, permission};
 use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
 use crate::clock;
 use crate::decision::DenyReason;
 use crate::pdp::Pdp;
 use crate::policy::{Pattern, Version};
-use crate::request::{self, FieldViolation, Identity, InvalidRequest, check_call};
+use crate::request::{self, Identity, InvalidRequest, check_call};
 
 /// The most requests of a batch.
 const MAX_BATCH: usize = 1_000;
@@ -231,9 +231,4 @@ fn wire_action(id: ActionId, action: &Action, catalog: &Catalog) -> pb::Action {
 
 fn names(actions: impl IntoIterator<Item = ActionId>, catalog: &Catalog) -> Vec<String> {
     actions.into_iter().map(|action| catalog.action_name(action).to_owned()).collect()
-}
-
-fn invalid(field: &str, description: String) -> CallError {
-    let violation = FieldViolation { field: field.to_owned(), description };
-    InvalidRequest { violations: vec![violation] }.into()
 }

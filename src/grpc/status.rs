@@ -38,6 +38,9 @@ pub enum CallError {
     /// A change that would leave a grant without its policy.
     #[error("{0}")]
     Precondition(String),
+    /// An administrator asks for more than can be done in time.
+    #[error("{0}")]
+    TooLong(String),
     /// The database of an administrator can't be reached or failed.
     #[error("the database can't be reached or failed: read what is there, then try again")]
     Database,
@@ -48,7 +51,7 @@ impl CallError {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Unavailable | Self::Behind { .. } | Self::Database => Code::Unavailable,
-            Self::DeadlineExceeded => Code::DeadlineExceeded,
+            Self::DeadlineExceeded | Self::TooLong(_) => Code::DeadlineExceeded,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::Missing(_) => Code::NotFound,
             Self::Conflict(_) => Code::Aborted,
@@ -78,6 +81,12 @@ impl CallError {
     }
 }
 
+/// One malformed field.
+pub(super) fn invalid(field: &str, description: String) -> CallError {
+    let violation = FieldViolation { field: field.to_owned(), description };
+    InvalidRequest { violations: vec![violation] }.into()
+}
+
 impl From<DecideError> for CallError {
     fn from(error: DecideError) -> Self {
         match error {
@@ -95,7 +104,10 @@ impl From<AdminError> for CallError {
         match error {
             AdminError::Missing { .. } => Self::Missing(told),
             AdminError::Conflict { .. } => Self::Conflict(told),
-            AdminError::Granted { .. } | AdminError::UnknownPolicy(_) => Self::Precondition(told),
+            AdminError::Granted { .. } | AdminError::UnknownPolicy(_) | AdminError::Refused(_) => {
+                Self::Precondition(told)
+            }
+            AdminError::TooLong => Self::TooLong(told),
             AdminError::Pool(_) | AdminError::Database(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "policies can't be administered");
                 Self::Database

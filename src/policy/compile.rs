@@ -36,6 +36,12 @@ pub struct CompiledStatement {
 }
 
 impl CompiledPolicy {
+    /// One that says nothing.
+    #[must_use]
+    pub fn empty(name: &str) -> Self {
+        Self { name: name.into(), statements: Box::default(), depends: Box::default() }
+    }
+
     /// Compiles a document.
     #[must_use]
     pub fn compile(name: &str, document: &Document, catalog: &Catalog) -> Self {

@@ -19,7 +19,7 @@ const SERVICE: &str = "ecs.authz.v1.PolicyAdminService";
 /// The most calls at once on one connection.
 const MAX_CONCURRENT_STREAMS: u32 = 16;
 /// The most time of a call, a bit more than an answer has.
-const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+const CALL_TIMEOUT: Duration = Duration::from_secs(65);
 /// How long a client may take to shake hands.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,8 +33,16 @@ pub enum AdminListenerError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The certificate, its key, or the authority can't be used together.
-    #[error("the TLS of the listener can't be set up")]
-    Tls(#[source] tonic::transport::Error),
+    #[error("no TLS can be set up with the certificate `{}`, its key `{}` and the authorities in `{}`",
+        .tls.certificate.display(), .tls.key.display(),
+        .tls.client_ca.as_ref().map(|file| file.display().to_string()).unwrap_or_default())]
+    Tls {
+        /// The files.
+        tls: AdminTls,
+        /// What is wrong with one of them.
+        #[source]
+        cause: tonic::transport::Error,
+    },
     /// The connections to the database can't be set up.
     #[error("the connections to the database can't be set up")]
     Connections(#[from] OpenError),
@@ -54,15 +62,16 @@ impl AdminListener {
         store: &OpenStore,
         pdp: Arc<Pdp>,
     ) -> Result<Self, StartError> {
-        let PolicySource::Postgres(settings) = source else {
+        let (PolicySource::Postgres(settings), OpenStore::Postgres(store)) = (source, store) else {
             return Err(AdminListenerError::NoDatabase.into());
         };
         let administration = Administration::new(settings).map_err(AdminListenerError::from)?;
         let mut server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT);
         if let Some(tls) = &config.tls {
-            server = server.tls_config(tls_config(tls, config)?).map_err(AdminListenerError::Tls)?;
+            let unusable = |cause| AdminListenerError::Tls { tls: tls.clone(), cause };
+            server = server.tls_config(tls_config(tls, config)?).map_err(unusable)?;
         }
-        let service = PolicyAdmin::service(pdp, store.store(), administration, access(config)?);
+        let service = PolicyAdmin::service(pdp, store.clone(), administration, access(config)?);
         let router = server
             .add_service(service)
             .add_service(reflection(&[SERVICE]).build_v1()?)
@@ -80,9 +89,7 @@ impl AdminListener {
 
 /// Reads the tokens.
 fn access(config: &AdminConfig) -> Result<Access, AdminListenerError> {
-    let tokens = config.token.iter().map(|token| Ok((token.name.clone(), token.read()?)));
-    let tokens = tokens.collect::<Result<Vec<_>, SecretError>>()?;
-    Ok(Access::new(tokens, config.tls.iter().flat_map(|tls| tls.clients.clone())))
+    Ok(Access::new(config.tokens()?, config.tls.iter().flat_map(|tls| tls.clients.clone())))
 }
 
 fn tls_config(tls: &AdminTls, config: &AdminConfig) -> Result<ServerTlsConfig, AdminListenerError> {

@@ -126,9 +126,27 @@ impl PostgresStore {
         Ok(Self { pool, known, catalog, system, compiled, _feed: feed })
     }
 
-    async fn read(&self, identity: &Identity) -> Result<PrincipalGrants, ReadError> {
+    /// Loads what concerns one principal as [`PolicyStore::load`] does, but looks at no document of the policy of this name: an
+    /// empty one stands for it, whatever is wrong with its own.
+    ///
+    /// # Errors
+    ///
+    /// As `load`.
+    pub async fn load_without(
+        &self,
+        identity: &Identity,
+        policy: &str,
+    ) -> Result<PrincipalGrants, StoreError> {
+        self.read(identity, Some(policy)).await.map_err(|error| self.unavailable(identity, error))
+    }
+
+    async fn read(
+        &self,
+        identity: &Identity,
+        passed_over: Option<&str>,
+    ) -> Result<PrincipalGrants, ReadError> {
         let lent = self.pool.lend().await?;
-        let read = timeout(ANSWER_TIMEOUT, self.read_with(lent.client()?, identity)).await;
+        let read = timeout(ANSWER_TIMEOUT, self.read_with(lent.client()?, identity, passed_over)).await;
         match &read {
             Ok(Err(ReadError::Diverged(_))) | Err(_) => self.pool.forget_idle(),
             Ok(_) => lent.give_back(),
@@ -136,12 +154,18 @@ impl PostgresStore {
         read?
     }
 
-    async fn read_with(&self, client: &Object, identity: &Identity) -> Result<PrincipalGrants, ReadError> {
+    async fn read_with(
+        &self,
+        client: &Object,
+        identity: &Identity,
+        passed_over: Option<&str>,
+    ) -> Result<PrincipalGrants, ReadError> {
         for _ in 0..MAX_ATTEMPTS {
             let before = self.known.revision(&identity.domain_id);
             let statement = client.prepare_cached(load::GRANTS).await?;
             let read = load::grants(client, &statement, identity).await?;
-            let Some(compiled) = self.compile(client, identity, &read).await? else { continue };
+            let compiled = self.compile(client, identity, &read, passed_over).await?;
+            let Some(compiled) = compiled else { continue };
             // It may have been read before its announcement arrives.
             self.known.learn_read(&identity.domain_id, before, read.mark)?;
             return self.grants(identity, read, &compiled);
@@ -155,12 +179,16 @@ impl PostgresStore {
         client: &Object,
         identity: &Identity,
         read: &Read,
+        passed_over: Option<&str>,
     ) -> Result<Option<Compiled>, ReadError> {
         let mut compiled = Compiled::new();
         let mut missing: BTreeMap<&str, i64> = BTreeMap::new();
         for GrantRow { policy, .. } in &read.grants {
             let PolicyName::Own { name, etag } = policy else { continue };
             match self.compiled.get(etag) {
+                _ if passed_over == Some(name) => {
+                    drop(compiled.insert(*etag, CompiledPolicy::empty(name).into()))
+                }
                 Some(policy) => drop(compiled.insert(*etag, policy)),
                 None => drop(missing.insert(name, *etag)),
             }
@@ -217,6 +245,30 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// The error of a load. The same fault of a policy is logged once.
+    fn unavailable(&self, identity: &Identity, error: ReadError) -> StoreError {
+        let is_news = match &error {
+            ReadError::Policy(fault) => self.known.faults.meet(&identity.domain_id, fault),
+            _ => true,
+        };
+        if is_news {
+            tracing::warn!(%error, domain = identity.domain_id, "policies can't be read");
+        }
+        StoreError::Unavailable(Arc::new(error))
+    }
+}
+
+/// The fault of a policy in the database, if that is why policies can't be had.
+#[must_use]
+pub fn policy_fault(error: &StoreError) -> Option<String> {
+    let StoreError::Unavailable(cause) = error else { return None };
+    match cause.downcast_ref() {
+        Some(ReadError::Policy(fault)) => Some(fault.to_string()),
+        _ => None,
+    }
+}
+
 impl PolicyStore for PostgresStore {
     fn revision(&self, domain_id: &str) -> Revision {
         self.known.revision(domain_id)
@@ -231,18 +283,9 @@ impl PolicyStore for PostgresStore {
     }
 
     fn load<'a>(&'a self, identity: &'a Identity) -> LoadFuture<'a> {
-        Box::pin(async move {
-            self.read(identity).await.map_err(|error| {
-                let is_news = match &error {
-                    ReadError::Policy(fault) => self.known.faults.meet(&identity.domain_id, fault),
-                    _ => true,
-                };
-                if is_news {
-                    tracing::warn!(%error, domain = identity.domain_id, "policies can't be read");
-                }
-                StoreError::Unavailable(Arc::new(error))
-            })
-        })
+        let loaded =
+            async { self.read(identity, None).await.map_err(|error| self.unavailable(identity, error)) };
+        Box::pin(loaded)
     }
 
     fn changes(&self) -> watch::Receiver<()> {

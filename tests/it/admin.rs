@@ -1,6 +1,7 @@
 //! The policy admin service over the wire, on a real server and a real database.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ impl World {
 pub(crate) fn with_token(database: &Database, folder: &TempDir) -> ServerConfig {
     let file = folder.path().join("token");
     fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let token = vec![TokenConfig { name: "tests".into(), file }];
     with_admin(database, AdminConfig { listen: ([127, 0, 0, 1], 0).into(), token, tls: None })
 }

@@ -302,7 +302,7 @@ fn an_import_that_fails_changes_nothing() {
     let wanted = in_directory(dir.path());
     let plan = Plan::between(&Contents::new(), &wanted, Extent::Wanted);
     let error = import(&administration, &plan, &wanted).unwrap_err();
-    assert!(matches!(error, ImportError::Database(AdminError::Database(_))), "{error:?}");
+    assert!(matches!(error, ImportError::Database(AdminError::Refused(_))), "{error:?}");
 }
 
 fn the_history_names_who_moved_them() {

@@ -14,8 +14,8 @@ use tonic::{Request, Status};
 
 use crate::grpc::status::CallError;
 
-/// The most bytes of a token that are looked at.
-const MAX_TOKEN_BYTES: usize = 4_096;
+/// The most bytes of a token. A longer one is not looked at.
+pub const MAX_TOKEN_BYTES: usize = 4_096;
 
 /// Lets in who is known. Nobody is, unless something was added.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +60,12 @@ impl Access {
         clients: impl IntoIterator<Item = String>,
     ) -> Self {
         let tokens = tokens.into_iter().map(|(name, token)| Token { name, digest: digest(&token) });
-        Self { known: Arc::new(Known { tokens: tokens.collect(), clients: clients.into_iter().collect() }) }
+        let clients = clients.into_iter().map(|name| match name.contains("://") {
+            true => name,
+            // Letter case makes no difference in DNS.
+            false => name.to_ascii_lowercase(),
+        });
+        Self { known: Arc::new(Known { tokens: tokens.collect(), clients: clients.collect() }) }
     }
 
     fn actor(&self, request: &Request<()>) -> Option<Actor> {
@@ -101,8 +106,9 @@ impl Known {
 
     fn by_certificate(&self, certificate: &CertificateDer<'_>) -> Option<Actor> {
         let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
-        let mut names = certificate.valid_uri_names().chain(certificate.valid_dns_names());
-        names.find(|name| self.clients.contains(*name)).map(|name| Actor(name.into()))
+        let uris = certificate.valid_uri_names().map(ToOwned::to_owned);
+        let mut names = uris.chain(certificate.valid_dns_names().map(str::to_ascii_lowercase));
+        names.find(|name| self.clients.contains(name)).map(|name| Actor(name.into()))
     }
 }
 

@@ -38,10 +38,10 @@ pub(super) fn expected(etag: Option<String>) -> Expected {
 pub(super) fn sole_grant(domain_id: &str, grant: Option<pb::Grant>) -> Result<GrantEntry, CallError> {
     let mut fields = Fields::default();
     fields.domain(domain_id);
-    let parsed = fields.grant("grant", grant.unwrap_or_default());
-    fields.finish()?;
-    // INVARIANT: what is not there is a violation.
-    parsed.ok_or(CallError::Invalid(InvalidRequest { violations: Vec::new() }))
+    match fields.grant("grant", grant.unwrap_or_default()) {
+        Some(grant) if fields.violations.is_empty() => Ok(grant),
+        _ => Err(InvalidRequest { violations: fields.violations }.into()),
+    }
 }
 
 /// A message that names some members of a group.

@@ -8,28 +8,24 @@ use crate::policy::DocumentWarning;
 use crate::store::Revision;
 use crate::store::content::{GrantEntry, ScopeEntry, SubjectEntry};
 use crate::store::postgres::administration::{
-    Change, ChangeRecord, GrantRecord, GroupHead, GroupRecord, Intent, Outcome, Page, PolicyHead,
+    Change, ChangeRecord, Changed, GrantRecord, GroupHead, GroupRecord, Intent, Outcome, Page, PolicyHead,
     PolicyRecord,
 };
 
 /// The most bytes of a history page: below the 4 MiB that clients take by default.
 const MAX_PAGE_BYTES: usize = 3 * 1_024 * 1_024;
 
-pub(super) fn change_kind(change: Change) -> pb::ChangeKind {
-    match change {
+/// What was done, the etag with it, which a dry run of a change has none of, and the revision.
+pub(super) fn written(changed: Changed, intent: Intent) -> (i32, String, u64) {
+    let Changed { outcome: Outcome { change, etag }, revision } = changed;
+    let kind = match change {
         Change::Created => pb::ChangeKind::Created,
         Change::Updated => pb::ChangeKind::Updated,
         Change::Deleted => pb::ChangeKind::Deleted,
         Change::Unchanged => pb::ChangeKind::Unchanged,
-    }
-}
-
-/// The etag of a policy, which a dry run only makes up.
-pub(super) fn etag(outcome: Outcome, intent: Intent) -> String {
-    match (intent, outcome.change) {
-        (Intent::DryRun, Change::Created | Change::Updated) => String::new(),
-        _ => outcome.etag.unwrap_or_default(),
-    }
+    };
+    let is_there = intent == Intent::Apply || change == Change::Unchanged;
+    (kind.into(), etag.filter(|_| is_there).unwrap_or_default(), revision.0)
 }
 
 pub(super) fn finding(warning: DocumentWarning) -> pb::Finding {

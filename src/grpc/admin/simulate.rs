@@ -1,6 +1,7 @@
 //! What a policy would change: requests decided with the policies that there are, and with one of them replaced.
 //!
-//! Both decisions rest on one read of the principal's grants, past the cache, so nothing but the policy makes a difference.
+//! Both decisions rest on one revision of the principal's grants, past the cache, so nothing but the policy makes a
+//! difference. Simulations take turns: they read as decisions do, and must not keep those waiting for a connection.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::parse::Fields;
 use super::{Caller, PolicyAdmin, render};
 use crate::grpc::render::{Rendering, response};
-use crate::grpc::status::CallError;
+use crate::grpc::status::{CallError, invalid};
 use crate::grpc::{parse, pb};
 use crate::pdp::DecideError;
 use crate::policy::system::is_system_policy;
@@ -20,7 +21,8 @@ use crate::request::{Identity, Request, Subject};
 use crate::store::cache::LoadedPolicies;
 use crate::store::content::{GrantEntry, SubjectEntry};
 use crate::store::postgres::administration::Page;
-use crate::store::{PrincipalGrants, Revision};
+use crate::store::postgres::policy_fault;
+use crate::store::{PolicyStore as _, PrincipalGrants, Revision, StoreError};
 
 /// The most requests of a simulation.
 const MAX_REQUESTS: usize = 1_000;
@@ -46,7 +48,8 @@ struct Principals {
 /// A principal's policies, as they are and as they would be.
 #[derive(Clone)]
 struct Sides {
-    before: LoadedPolicies,
+    /// Where the policy has a fault, nobody can say what it does.
+    before: Result<LoadedPolicies, CallError>,
     after: LoadedPolicies,
 }
 
@@ -79,6 +82,9 @@ impl PolicyAdmin {
         let mut fields = Fields::default();
         fields.domain(&domain_id);
         fields.own_policy_name("name", &name);
+        if document.is_none() && !grants.is_empty() {
+            fields.violation("grants", "expected none without a document");
+        }
         let document = document.and_then(|text| fields.document("document", &text));
         let assumed = assumed_grants(&mut fields, &name, grants);
         if !(1..=MAX_REQUESTS).contains(&requests.len()) {
@@ -86,6 +92,11 @@ impl PolicyAdmin {
             fields.violation("requests", expected);
         }
         fields.finish()?;
+        let turn = timeout_at(caller.deadline, self.simulations.acquire()).await;
+        let _turn = turn.map_err(|_| CallError::DeadlineExceeded)?;
+        if document.is_none() {
+            caller.wait(self.administration.policy(&domain_id, &name)).await?;
+        }
         let policy = document.as_ref().map(|it| CompiledPolicy::compile(&name, it, self.pdp.catalog()));
         let findings = self.findings(caller, &domain_id, document.as_ref()).await?;
         let trial = Trial { domain_id, name, policy: policy.map(Arc::new), assumed };
@@ -113,20 +124,15 @@ impl PolicyAdmin {
         message: pb::AuthorizeRequest,
     ) -> pb::SimulatedResult {
         let request_id = message.request_id.clone();
-        match self.decide_both(caller, trial, principals, message).await {
-            Ok((before, after)) => pb::SimulatedResult {
-                index: 0,
-                request_id,
-                before: Some(before),
-                after: Some(after),
-                error: None,
-            },
-            Err(error) => pb::SimulatedResult {
-                request_id: request_id.clone(),
-                error: Some(error.into_batch_error(request_id)),
-                ..Default::default()
-            },
-        }
+        let (before, after) = match self.decide_both(caller, trial, principals, message).await {
+            Ok((before, after)) => (before, Some(after)),
+            Err(error) => (Err(error), None),
+        };
+        let (before, error) = match before {
+            Ok(before) => (Some(before), None),
+            Err(error) => (None, Some(error.into_batch_error(request_id.clone()))),
+        };
+        pb::SimulatedResult { index: 0, request_id, before, after, error }
     }
 
     async fn decide_both(
@@ -135,13 +141,11 @@ impl PolicyAdmin {
         trial: &Trial,
         principals: &mut Principals,
         message: pb::AuthorizeRequest,
-    ) -> Result<(pb::SimulatedDecision, pb::SimulatedDecision), CallError> {
+    ) -> Result<(Result<pb::SimulatedDecision, CallError>, pb::SimulatedDecision), CallError> {
         let request = parse::request(message)?.request;
         let identity = request.identity();
         if identity.domain_id != trial.domain_id {
-            let mut fields = Fields::default();
-            fields.violation("principal.domain_id", format!("expected `{}`", trial.domain_id));
-            fields.finish()?;
+            return Err(invalid("principal.domain_id", format!("expected `{}`", trial.domain_id)));
         }
         let sides = match principals.loaded.get(identity) {
             Some(sides) => sides.clone(),
@@ -151,7 +155,8 @@ impl PolicyAdmin {
                 sides
             }
         };
-        Ok((self.decide(&request, sides.before), self.decide(&request, sides.after)))
+        let before = sides.before.map(|policies| self.decide(&request, policies));
+        Ok((before, self.decide(&request, sides.after)))
     }
 
     fn decide(&self, request: &Request, policies: LoadedPolicies) -> pb::SimulatedDecision {
@@ -167,17 +172,25 @@ impl PolicyAdmin {
         trial: &Trial,
         identity: &Identity,
     ) -> Result<Sides, CallError> {
-        let loaded = timeout_at(caller.deadline, self.store.load(identity)).await;
-        let loaded = loaded.map_err(|_| CallError::DeadlineExceeded)?;
-        let PrincipalGrants { revision, grants } = loaded.map_err(DecideError::from)?;
+        let (before, after) = loop {
+            let after = self.store.load_without(identity, &trial.name);
+            let (before, after) = tokio::join!(self.store.load(identity), after);
+            let after = after.map_err(unreadable)?;
+            match before {
+                Ok(before) if before.revision != after.revision && Instant::now() < caller.deadline => {}
+                before => break (before, after),
+            }
+        };
         let groups = self.groups(caller, trial, identity).await?;
-        let merge = |grants: &[Grant]| {
+        let merge = |PrincipalGrants { revision, grants }: PrincipalGrants| {
             let actions = self.pdp.catalog().action_count();
-            let applicable = Applicable::of(identity.project_id.as_deref(), grants);
+            let applicable = Applicable::of(identity.project_id.as_deref(), &grants);
             let policies = Arc::new(PolicySet::merge(&applicable, actions));
             LoadedPolicies { revision, policies, is_stale: false }
         };
-        Ok(Sides { before: merge(&grants), after: merge(&trial.replace(grants, identity, &groups)) })
+        let replaced = trial.replace(after.grants, identity, &groups);
+        let after = merge(PrincipalGrants { revision: after.revision, grants: replaced });
+        Ok(Sides { before: before.map(merge).map_err(unreadable), after })
     }
 
     /// The groups of a user that the database knows, if the trial has grants of groups.
@@ -228,7 +241,15 @@ impl Trial {
 
 impl Principals {
     fn oldest_revision(&self) -> Revision {
-        self.loaded.values().map(|sides| sides.before.revision).min().unwrap_or_default()
+        self.loaded.values().map(|sides| sides.after.revision).min().unwrap_or_default()
+    }
+}
+
+/// Why a principal's policies can't be had: administrators are told of the policy that has to be mended.
+fn unreadable(error: StoreError) -> CallError {
+    match policy_fault(&error) {
+        Some(fault) => CallError::Precondition(format!("{fault}: mend it first")),
+        None => DecideError::from(error).into(),
     }
 }
 
@@ -268,7 +289,7 @@ fn add(report: &mut pb::SimulatePolicyResponse, result: pb::SimulatedResult, kee
         _ => &mut report.failed,
     };
     *count += 1;
-    let is_same = decision(&result.before).is_some() && decision(&result.before) == decision(&result.after);
+    let is_same = result.error.is_none() && decision(&result.before) == decision(&result.after);
     if keeps_all || !is_same {
         report.results.push(result);
     }

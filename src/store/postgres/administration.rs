@@ -10,7 +10,7 @@ use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::error::SqlState;
 
 use super::connector::Connector;
-use super::pool::{Planning, first_connection, pool};
+use super::pool::{Lent, Planning, first_connection, pool};
 use super::{OpenError, PostgresSettings, migrate};
 use crate::store::Revision;
 
@@ -30,10 +30,10 @@ mod listing;
 
 /// The most connections. Administration is a few people and pipelines.
 const MAX_CONNECTIONS: usize = 4;
-/// How long a statement may take: one edit can replace the members of a large group.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often an edit is made again that another writer got in the way of.
-const MAX_ATTEMPTS: usize = 3;
+/// How long a statement may take: one edit can remove a large group.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often an edit is made again that another writer got in the way of. Two that wait for each other take a second.
+const MAX_ATTEMPTS: usize = 10;
 
 /// A database of policies, to be administered.
 #[derive(Debug, Clone)]
@@ -91,12 +91,33 @@ pub enum AdminError {
     /// A grant of a policy that is not there.
     #[error("the policy `{0}` is neither one of the domain nor a system policy")]
     UnknownPolicy(String),
+    /// It would have taken longer than is allowed, or somebody else held what it needs for so long.
+    #[error(
+        "it took too long, so nothing was done: change less at once, or try again when nobody else changes the domain"
+    )]
+    TooLong,
+    /// The tables guard themselves.
+    #[error("the database refuses it: {0}")]
+    Refused(String),
     /// There is no connection.
     #[error("the database can't be reached")]
     Pool(#[from] PoolError),
     /// The database refused, or failed.
     #[error("the database failed")]
-    Database(#[from] tokio_postgres::Error),
+    Database(#[source] tokio_postgres::Error),
+}
+
+/// A constraint of the tables, or a trigger of theirs or of the operator's.
+const REFUSALS: [SqlState; 2] = [SqlState::CHECK_VIOLATION, SqlState::RAISE_EXCEPTION];
+
+impl From<tokio_postgres::Error> for AdminError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(refused) if refused.code() == &SqlState::QUERY_CANCELED => Self::TooLong,
+            Some(refused) if REFUSALS.contains(refused.code()) => Self::Refused(refused.message().to_owned()),
+            _ => Self::Database(error),
+        }
+    }
 }
 
 impl AdminError {
@@ -141,13 +162,9 @@ impl Administration {
         Ok(administration)
     }
 
-    /// A connection, for several reads or for an [`Editing`] of one's own.
-    ///
-    /// # Errors
-    ///
-    /// If there is none.
-    pub async fn connection(&self) -> Result<Object, AdminError> {
-        Ok(self.pool.get().await?)
+    /// A connection that is left, if its work is: what was begun on it goes on in the database, and would keep others waiting.
+    async fn lend(&self) -> Result<Lent, AdminError> {
+        Ok(Lent::of(self.pool.get().await?))
     }
 
     /// Makes one edit in a domain, in the name of an actor.
@@ -178,12 +195,24 @@ impl Administration {
         edit: &Edit,
         intent: Intent,
     ) -> Result<Changed, AdminError> {
-        let mut connection = self.connection().await?;
-        let editing = Editing::begin(&mut connection, actor).await?;
-        editing.lock(domain_id).await?;
-        let outcome = editing.apply(domain_id, edit).await?;
-        let revision = editing.revision(domain_id).await?;
-        editing.finish(intent).await?;
-        Ok(Changed { outcome, revision })
+        let mut lent = self.lend().await?;
+        let changed = change(lent.client_mut()?, actor, domain_id, edit, intent).await;
+        lent.give_back();
+        changed
     }
+}
+
+async fn change(
+    connection: &mut Object,
+    actor: &str,
+    domain_id: &str,
+    edit: &Edit,
+    intent: Intent,
+) -> Result<Changed, AdminError> {
+    let editing = Editing::begin(connection, actor).await?;
+    editing.lock(domain_id).await?;
+    let outcome = editing.apply(domain_id, edit).await?;
+    let revision = editing.revision(domain_id).await?;
+    editing.finish(intent).await?;
+    Ok(Changed { outcome, revision })
 }

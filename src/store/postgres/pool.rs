@@ -36,7 +36,7 @@ impl ReadPool {
     }
 
     pub(super) async fn lend(&self) -> Result<Lent, ReadError> {
-        Ok(Lent(Some(timeout(WAIT_TIMEOUT, self.0.get()).await??)))
+        Ok(Lent::of(timeout(WAIT_TIMEOUT, self.0.get()).await??))
     }
 
     /// Ends the connections that nobody uses: after a silence of one, as in a failover, they would be silent too.
@@ -46,6 +46,14 @@ impl ReadPool {
 }
 
 impl Lent {
+    pub(super) fn of(client: Object) -> Self {
+        Self(Some(client))
+    }
+
+    pub(super) fn client_mut(&mut self) -> Result<&mut Object, PoolError> {
+        self.0.as_mut().ok_or(PoolError::Closed)
+    }
+
     pub(super) fn client(&self) -> Result<&Object, PoolError> {
         // INVARIANT: it is there until it is given back.
         self.0.as_ref().ok_or(PoolError::Closed)

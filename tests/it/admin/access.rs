@@ -266,7 +266,7 @@ fn secrets_that_can_t_be_used_are_named_at_the_start() {
         let mut with_tls = config;
         with_tls.config.admin.as_mut().unwrap().tls = Some(tls);
         let error = RunningServer::start(with_tls).await.unwrap_err();
-        assert!(matches!(error, StartError::Admin(AdminListenerError::Tls(_))), "{error}");
+        assert!(matches!(error, StartError::Admin(AdminListenerError::Tls { .. })), "{error}");
         assert!(!format!("{error} {error:?}").contains("s3cret"));
     });
 }

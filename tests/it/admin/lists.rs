@@ -1,11 +1,14 @@
 //! Lists: whole over their pages, filtered, of one domain only.
 
+use sha2::Digest as _;
+
 use super::*;
 
 pub(super) const TESTS: &[Test] = &[
     ("pages_tell_all_once_and_in_order", pages_tell_all_once_and_in_order),
     ("grants_are_found_by_subject_and_by_policy", grants_are_found_by_subject_and_by_policy),
     ("groups_are_found_by_their_members", groups_are_found_by_their_members),
+    ("a_group_and_its_etag_are_of_one_state", a_group_and_its_etag_are_of_one_state),
     ("domains_are_apart", domains_are_apart),
     (
         "a_page_of_large_changes_ends_before_it_is_too_large",
@@ -160,6 +163,36 @@ fn groups_are_found_by_their_members() {
         assert_eq!(find("bob").await, all[1..2]);
         assert_eq!(find("nobody").await, []);
         assert_eq!(find("").await, all);
+    });
+}
+
+fn a_group_and_its_etag_are_of_one_state() {
+    on_world(async |world| {
+        let members: Vec<String> = (0..50).map(|number| format!("user-{number:02}")).collect();
+        let put =
+            |count: usize| pb::PutGroupRequest { members: members[..count].to_vec(), ..put_group("g", &[]) };
+        world.admin.clone().put_group(put(0)).await.unwrap();
+        let writer = async {
+            for turn in 0..60 {
+                world.admin.clone().put_group(put(turn * 7 % 51)).await.unwrap();
+            }
+        };
+        let mut writer = std::pin::pin!(writer);
+        let mut reads = 0;
+        loop {
+            let get = pb::GetGroupRequest { domain_id: "acme".into(), id: "g".into(), page: page(100, "") };
+            let mut admin = world.admin.clone();
+            let read = async { admin.get_group(get).await.unwrap().into_inner() };
+            let group = tokio::select! {
+                () = &mut writer => break,
+                group = read => group,
+            };
+            let digest = sha2::Sha256::digest(group.members.join("\n"));
+            assert_eq!(group.etag, digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            assert_eq!(group.group.unwrap().member_count, group.members.len() as u64);
+            reads += 1;
+        }
+        assert!(reads > 10, "{reads}");
     });
 }
 

@@ -9,6 +9,10 @@ pub(super) const TESTS: &[Test] = &[
     ("a_role_of_the_token_is_tried", a_role_of_the_token_is_tried),
     ("one_bad_request_keeps_no_other_from_its_result", one_bad_request_keeps_no_other_from_its_result),
     ("a_simulation_is_checked_as_a_change_is", a_simulation_is_checked_as_a_change_is),
+    (
+        "a_document_with_faults_is_named_and_its_mending_is_tried",
+        a_document_with_faults_is_named_and_its_mending_is_tried,
+    ),
 ];
 
 fn request(user: &str, method: &str, path: &str) -> pb::AuthorizeRequest {
@@ -203,6 +207,16 @@ fn a_simulation_is_checked_as_a_change_is() {
         assert_eq!(fields(&status), expected);
         let many = vec![request("alice", "GET", DETAIL); 1_001];
         assert_eq!(fields(&admin.simulate_policy(simulate(None, &many)).await.unwrap_err()), ["requests"]);
+        // What is not there can't be gone, and nobody can have what is gone.
+        let status = admin.simulate_policy(simulate(None, &many[..1])).await.unwrap_err();
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::NotFound, "there is no policy `p` in the domain")
+        );
+        admin.put_policy(put_policy("p", &document("Deny", "ecs:*:*"))).await.unwrap();
+        let grants = vec![grant(user("alice"), "p")];
+        let gone = pb::SimulatePolicyRequest { grants, ..simulate(None, &many[..1]) };
+        assert_eq!(fields(&admin.simulate_policy(gone).await.unwrap_err()), ["grants"]);
         // A thousand, all of one principal, take one read.
         let report = admin.simulate_policy(simulate(None, &many[1..])).await.unwrap().into_inner();
         assert_eq!(counts(&report), [0, 0, 1_000, 0]);
@@ -210,5 +224,31 @@ fn a_simulation_is_checked_as_a_change_is() {
         let slip = document("Allow", "ecs:server:start");
         let report = admin.simulate_policy(simulate(Some(&slip), &many[1_000..])).await.unwrap().into_inner();
         assert_eq!(report.findings.len(), 1);
+    });
+}
+
+fn a_document_with_faults_is_named_and_its_mending_is_tried() {
+    on_world(async |world| {
+        let mut admin = world.admin.clone();
+        for name in ["p", "q"] {
+            admin.put_policy(put_policy(name, &document("Deny", "ecs:*:*"))).await.unwrap();
+        }
+        for put in [grant(user("alice"), "p"), grant(user("bob"), "p"), grant(user("bob"), "q")] {
+            admin.put_grant(put_grant(put)).await.unwrap();
+        }
+        let poison = "UPDATE ecs_authz.policy SET document = '{}'";
+        world.database.client().await.batch_execute(poison).await.unwrap();
+        let requests = ["alice", "bob"].map(|user| request(user, "GET", DETAIL));
+        let allow = document("Allow", "ecs:*:*");
+        let report = admin.simulate_policy(simulate(Some(&allow), &requests)).await.unwrap().into_inner();
+        assert_eq!(counts(&report), [0, 0, 0, 2]);
+        let errors: Vec<&pb::AuthorizeError> =
+            report.results.iter().map(|it| it.error.as_ref().expect("an error")).collect();
+        let told = "policy `p`: $: expected a member `Version` (and 1 more): mend it first";
+        assert_eq!((errors[0].code, &*errors[0].message), (Code::FailedPrecondition.into(), told));
+        // What alice could do is known all the same; bob has another one that has to be mended.
+        assert_eq!(report.results[0].after.as_ref().unwrap().decision(), pb::Decision::Allow);
+        assert_eq!(report.results[1].after, None);
+        assert!(errors[1].message.starts_with("policy `q`: "), "{errors:?}");
     });
 }

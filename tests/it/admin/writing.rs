@@ -24,6 +24,8 @@ pub(super) const TESTS: &[Test] = &[
     ("malformed_fields_are_named", malformed_fields_are_named),
     ("writers_of_all_kinds_take_turns", writers_of_all_kinds_take_turns),
     ("a_domain_that_somebody_holds_is_an_error_in_time", a_domain_that_somebody_holds_is_an_error_in_time),
+    ("edits_that_nobody_waits_for_keep_nobody_waiting", edits_that_nobody_waits_for_keep_nobody_waiting),
+    ("what_the_tables_refuse_is_told", what_the_tables_refuse_is_told),
     ("names_are_as_long_as_those_of_files", names_are_as_long_as_those_of_files),
 ];
 
@@ -486,17 +488,50 @@ fn a_domain_that_somebody_holds_is_an_error_in_time() {
     });
 }
 
+fn edits_that_nobody_waits_for_keep_nobody_waiting() {
+    on_world(async |world| {
+        let mut admin = world.admin.clone();
+        admin.put_policy(put_policy("p", &document("Allow", "ecs:*:*"))).await.unwrap();
+        let mut client = world.database.client().await;
+        let hold = client.transaction().await.unwrap();
+        hold.batch_execute("SELECT 1 FROM ecs_authz.policy FOR UPDATE").await.unwrap();
+        // More than there are connections.
+        for _ in 0..12 {
+            let mut put = Request::new(put_policy("p", &document("Deny", "ecs:*:*")));
+            put.set_timeout(Duration::from_millis(200));
+            assert!(admin.put_policy(put).await.is_err());
+        }
+        let list = admin.list_domains(pb::ListDomainsRequest::default());
+        let listed = tokio::time::timeout(PATIENCE, list).await.expect("an answer in time");
+        assert_eq!(listed.unwrap().into_inner().domains.len(), 1);
+        hold.rollback().await.unwrap();
+    });
+}
+
 fn names_are_as_long_as_those_of_files() {
     on_world(async |world| {
         let mut admin = world.admin.clone();
-        // 64 characters of four bytes, and a document of 32 KiB, most of it blanks.
-        let name = "𝒫".repeat(64);
+        // 60 characters of four bytes, and a document of 32 KiB, most of it blanks.
+        let name = "𝒫".repeat(60);
         let text = document("Allow", "ecs:*:*");
         let text = format!("{text}{}", " ".repeat(32_768 - text.len()));
         admin.put_policy(put_policy(&name, &text)).await.unwrap();
         let granted = admin.put_grant(put_grant(grant(user("alice"), &name))).await.unwrap();
         assert!(world.may_read("alice", granted.into_inner().revision).await);
-        let longer = put_policy(&"𝒫".repeat(65), &text);
+        let longer = put_policy(&"p".repeat(65), &text);
         assert_eq!(fields(&admin.put_policy(longer).await.unwrap_err()), ["name"]);
+    });
+}
+
+fn what_the_tables_refuse_is_told() {
+    on_world(async |world| {
+        let refuse = "
+            CREATE FUNCTION no_grants() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not on a Saturday'; END $$;
+            CREATE TRIGGER no_grants BEFORE INSERT ON ecs_authz.policy_grant FOR EACH ROW EXECUTE FUNCTION no_grants()";
+        world.database.client().await.batch_execute(refuse).await.unwrap();
+        let put = put_grant(grant(user("alice"), "ECS FullAccess"));
+        let status = world.admin.clone().put_grant(put).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(status.message(), "the database refuses it: not on a Saturday");
     });
 }

@@ -212,7 +212,7 @@ impl<'c> Editing<'c> {
         let values: [&(dyn ToSql + Sync); 6] =
             [&domain_id, &subject_kind, &subject_id, &grant.policy, &scope_kind, &scope_id];
         match self.execute(DELETE_GRANT, &values).await? {
-            0 => Err(AdminError::Missing { kind: "grant of the policy", name: grant.policy.clone() }),
+            0 => Err(AdminError::Missing { kind: "grant", name: grant.to_string() }),
             _ => Ok(Outcome { change: Change::Deleted, etag: None }),
         }
     }
@@ -224,7 +224,7 @@ impl<'c> Editing<'c> {
     }
 
     async fn group_etag(&self, domain_id: &str, id: &str) -> Result<Option<String>, AdminError> {
-        Ok(self.row(GROUP_STATE, &[&domain_id, &id]).await?.map(|row| row.get(0)))
+        Ok(self.row(GROUP_ETAG, &[&domain_id, &id]).await?.map(|row| row.get(0)))
     }
 
     async fn group_outcome(
@@ -297,11 +297,10 @@ const REMOVE_MEMBERS: &str = "DELETE FROM ecs_authz.group_member
     WHERE domain_id = $1 AND group_id = $2 AND user_id::text = ANY($3::text[])";
 const ADD_MEMBERS: &str = "INSERT INTO ecs_authz.group_member (domain_id, group_id, user_id)
     SELECT $1::text, $2::text, unnest($3::text[]) ON CONFLICT DO NOTHING";
-/// A group's etag and its number of members. The etag is a digest of the members: two states with the same ones need not
-/// be told apart. Ids have no line breaks.
-pub(super) const GROUP_STATE: &str = r#"SELECT
-      encode(sha256(convert_to(coalesce(string_agg(user_id, E'\n' ORDER BY user_id COLLATE "C"), ''), 'UTF8')), 'hex'),
-      count(user_id)
+/// The etag of a group is a digest of its members: two states with the same ones need not be told apart. Ids have no line
+/// breaks.
+const GROUP_ETAG: &str = r#"SELECT
+      encode(sha256(convert_to(coalesce(string_agg(user_id, E'\n' ORDER BY user_id COLLATE "C"), ''), 'UTF8')), 'hex')
     FROM ecs_authz.user_group g
     LEFT JOIN ecs_authz.group_member m ON m.domain_id = g.domain_id AND m.group_id = g.id
     WHERE g.domain_id = $1 AND g.id = $2

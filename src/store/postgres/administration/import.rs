@@ -29,7 +29,7 @@ impl Administration {
     ///
     /// If the database fails.
     pub async fn contents(&self, domains: Option<&[&str]>) -> Result<Contents, AdminError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.pool.get().await.map_err(AdminError::from)?;
         let reading = connection.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
         read_content(&reading.read_only(true).start().await?, domains).await
     }
@@ -49,7 +49,7 @@ impl Administration {
         extent: Extent,
         mut step: impl FnMut(usize),
     ) -> Result<BTreeMap<String, Revision>, ImportError> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.pool.get().await.map_err(AdminError::from)?;
         let editing = begin(&mut connection, actor).await?;
         for domain_id in plan.domains.keys() {
             editing.lock(domain_id).await?;

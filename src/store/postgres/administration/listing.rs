@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
+use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::editing::GROUP_STATE;
 use super::{AdminError, Administration};
 use crate::store::Revision;
 use crate::store::content::{GrantEntry, ScopeEntry, SubjectEntry};
@@ -219,17 +219,14 @@ impl Administration {
     ///
     /// If it is not there, or the database fails.
     pub async fn group(&self, domain_id: &str, id: &str, page: &Page) -> Result<GroupRecord, AdminError> {
-        let head = self.rows(GROUP_STATE, &[&domain_id, &id]).await?;
-        let head = head.first().map(|row| (row.get(0), count(row.get(1))));
-        let (etag, member_count) =
-            head.ok_or_else(|| AdminError::Missing { kind: "group", name: id.to_owned() })?;
         let [after] = page.after();
-        let query = "SELECT user_id::text FROM ecs_authz.group_member
-            WHERE domain_id = $1 AND group_id = $2 AND ($3::text IS NULL OR user_id > $3)
-            ORDER BY user_id LIMIT $4";
-        let rows = self.rows(query, &[&domain_id, &id, &after, &page.limit()]).await?;
-        let members = rows.iter().map(|row| row.get(0)).collect();
-        Ok(GroupRecord { head: GroupHead { id: id.to_owned(), member_count }, etag, members })
+        let rows = self.rows(GROUP, &[&domain_id, &id, &after, &page.limit()]).await?;
+        let group = rows.first().map(|row| GroupRecord {
+            head: GroupHead { id: id.to_owned(), member_count: count(row.get(1)) },
+            etag: row.get(0),
+            members: row.get(2),
+        });
+        group.ok_or_else(|| AdminError::Missing { kind: "group", name: id.to_owned() })
     }
 
     /// The history of a domain, or of one of its policies, the last change first.
@@ -249,10 +246,20 @@ impl Administration {
     }
 
     async fn rows(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, AdminError> {
-        let connection = self.connection().await?;
-        let statement = connection.prepare_cached(query).await?;
-        Ok(connection.query(&statement, values).await?)
+        let lent = self.lend().await?;
+        let rows = rows(lent.client()?, query, values).await;
+        lent.give_back();
+        Ok(rows?)
     }
+}
+
+async fn rows(
+    client: &Object,
+    query: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let statement = client.prepare_cached(query).await?;
+    client.query(&statement, values).await
 }
 
 fn policy_head(row: &Row) -> PolicyHead {
@@ -320,6 +327,17 @@ const GRANTS: &str =
       AND ($5::text IS NULL OR (subject_kind, subject_id, policy, scope_kind, coalesce(scope_id::text, ''))
         > ($5::text::ecs_authz.subject_kind, $6, $7, $8::text::ecs_authz.scope_kind, $9))
     ORDER BY g.subject_kind, g.subject_id, g.policy, g.scope_kind, coalesce(g.scope_id::text, '') LIMIT $10";
+/// A group and a page of its members, from one state of the database: a digest of other members than those that are told
+/// would let somebody overwrite what nobody has read.
+const GROUP: &str = r#"WITH member AS MATERIALIZED (
+      SELECT user_id FROM ecs_authz.group_member WHERE domain_id = $1 AND group_id = $2
+    )
+    SELECT
+      encode(sha256(convert_to(coalesce(
+        (SELECT string_agg(user_id, E'\n' ORDER BY user_id COLLATE "C") FROM member), ''), 'UTF8')), 'hex'),
+      (SELECT count(*) FROM member),
+      ARRAY(SELECT user_id::text FROM member WHERE $3::text IS NULL OR user_id > $3 ORDER BY user_id LIMIT $4)
+    FROM ecs_authz.user_group WHERE domain_id = $1 AND id = $2"#;
 const GROUPS: &str = "SELECT id::text, (SELECT count(*) FROM ecs_authz.group_member m
         WHERE m.domain_id = g.domain_id AND m.group_id = g.id)
     FROM ecs_authz.user_group g
