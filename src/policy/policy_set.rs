@@ -148,8 +148,10 @@ pub(super) struct Stage {
 struct Conditional {
     /// In the order of policy names.
     statements: Box<[ConditionalRef]>,
-    /// By action: indices into `statements`. Empty if there are none.
-    by_action: Box<[Box<[u32]>]>,
+    /// Indices into `statements`: those of the first action, then those of the next one.
+    indices: Box<[u32]>,
+    /// By action: where its indices end. Empty if there are none.
+    ends: Box<[u32]>,
 }
 
 #[derive(Debug)]
@@ -240,20 +242,23 @@ impl Conditional {
         if statements.is_empty() {
             return Self::default();
         }
-        Self {
-            statements: statements.into(),
-            by_action: by_action.into_iter().map(Vec::into_boxed_slice).collect(),
-        }
+        let mut indices = Vec::new();
+        let ends = by_action.iter().map(|list| {
+            indices.extend(list);
+            u32::try_from(indices.len()).unwrap_or(u32::MAX)
+        });
+        Self { ends: ends.collect(), indices: indices.into(), statements: statements.into() }
     }
 
     fn about(&self, action: ActionId) -> impl Iterator<Item = &ConditionalRef> {
-        let indices = self.by_action.get(action.index()).map_or(&[][..], |indices| indices);
+        let end = |action: usize| self.ends.get(action).map_or(0, |end| usize::try_from(*end).unwrap_or(0));
+        let begin = action.index().checked_sub(1).map_or(0, end);
+        let indices = self.indices.get(begin..end(action.index())).unwrap_or_default();
         indices.iter().filter_map(|index| self.statements.get(usize::try_from(*index).ok()?))
     }
 
     fn heap_bytes(&self) -> usize {
-        let indices = self.by_action.iter().map(|indices| size_of_val(&**indices)).sum::<usize>();
-        size_of_val(&*self.statements) + size_of_val(&*self.by_action) + indices
+        size_of_val(&*self.statements) + size_of_val(&*self.indices) + size_of_val(&*self.ends)
     }
 }
 
