@@ -52,12 +52,13 @@ fn backends() -> [(&'static str, Open, bool); 2] {
 
 type Promise = (&'static str, fn(&dyn Backend));
 
-const PROMISES: [Promise; 7] = [
+const PROMISES: [Promise; 8] = [
     ("a_domain_that_is_not_there_has_no_grants", a_domain_that_is_not_there_has_no_grants),
     ("each_change_is_a_revision_and_announced", each_change_is_a_revision_and_announced),
     ("what_is_read_is_not_older_than_what_is_known", what_is_read_is_not_older_than_what_is_known),
     ("domains_do_not_touch_each_other", domains_do_not_touch_each_other),
     ("ids_are_compared_byte_for_byte", ids_are_compared_byte_for_byte),
+    ("a_policy_is_one_for_all_who_have_it", a_policy_is_one_for_all_who_have_it),
     ("a_removed_domain_goes_on_with_its_revisions", a_removed_domain_goes_on_with_its_revisions),
     ("decisions_are_those_of_the_reference", decisions_are_those_of_the_reference),
 ];
@@ -186,6 +187,19 @@ fn ids_are_compared_byte_for_byte(backend: &dyn Backend) {
     assert_eq!(policies(&store, &user("acme", "Älice")), ["p0"]);
     let agency = Identity { subject: Subject::Agency("Älice".into()), ..user("acme", "") };
     assert_eq!(policies(&store, &agency), [""; 0]);
+}
+
+/// By which equal policy sets are known.
+fn a_policy_is_one_for_all_who_have_it(backend: &dyn Backend) {
+    let store = backend.store();
+    let mut domain = granted("alice", "*");
+    let subject = reference::Subject::User("bob".into());
+    domain.grants.push(Grant { subject, ..domain.grants[0].clone() });
+    write_and_await(backend, "acme", &domain);
+    let policy = |identity| block_on(store.load(&identity)).expect("grants").grants.remove(0).policy;
+    assert!(Arc::ptr_eq(&policy(user("acme", "alice")), &policy(user("acme", "bob"))));
+    let role = |domain_id| Identity { role_names: vec!["te_admin".into()], ..user(domain_id, "eve") };
+    assert!(Arc::ptr_eq(&policy(role("acme")), &policy(role("nowhere"))));
 }
 
 fn a_removed_domain_goes_on_with_its_revisions(backend: &dyn Backend) {
