@@ -61,7 +61,7 @@ const ROWS: &str = "
       WHEN p % 10 = 9 THEN '{\"Version\":\"1.1\",\"Statement\":[{\"Effect\":\"Deny\",\"Action\":[\"ecs:*:delete*\"]}]}'
       ELSE '{\"Version\":\"1.1\",\"Statement\":[{\"Effect\":\"Allow\",\"Action\":[\"ecs:*:get*\",\"ecs:*:list*\",'
         || '\"ecs:servers:' || (ARRAY['start','stop','reboot','resize','create'])[1 + p % 5] || '\"]}]}'
-      END, nextval('etag')
+      END, new_stamp()
     FROM generate_series(0, :domains - 1) d, generate_series(0, :policies - 1) p;
 
     INSERT INTO user_group (domain_id, id)

@@ -6,18 +6,19 @@ use libtest_mimic::Trial;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
-use crate::conformance::postgres::{connect, is_there};
+use crate::conformance::postgres::{Database, connect, is_there};
 use crate::postgres_world::{ALLOW, DENY, PATIENCE, Server, World, grant, rewrite, settings};
 use crate::support::{block_on, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 3] = [
+    let tests: [(&str, fn()); 4] = [
         (
             "a_standby_is_followed_although_it_announces_nothing",
             a_standby_is_followed_although_it_announces_nothing,
         ),
         ("a_change_that_a_failover_lost_is_forgotten", a_change_that_a_failover_lost_is_forgotten),
         ("a_revision_that_comes_again_is_another_one", a_revision_that_comes_again_is_another_one),
+        ("the_same_writes_elsewhere_have_other_etags", the_same_writes_elsewhere_have_other_etags),
     ];
     let named =
         |(name, test)| trial(format!("postgres_failover::{name}"), test).with_ignored_flag(!is_there());
@@ -126,4 +127,16 @@ fn a_revision_that_comes_again_is_another_one() {
         assert_eq!(world.store.revision("acme"), Revision(2));
         assert_eq!(world.ask("alice").await.unwrap(), "deny");
     });
+}
+
+/// So a document that a failover lost is not taken for one that was written in its place.
+fn the_same_writes_elsewhere_have_other_etags() {
+    let etags = [Database::create(), Database::create()].map(|database| {
+        block_on(async {
+            let client = database.client().await;
+            grant(&client, "alice", ALLOW).await;
+            client.query_one("SELECT etag FROM ecs_authz.policy", &[]).await.unwrap().get::<_, i64>(0)
+        })
+    });
+    assert!(etags[0] != etags[1] && etags.iter().all(|etag| *etag >= 0), "{etags:?}");
 }

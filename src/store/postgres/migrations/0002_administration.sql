@@ -40,12 +40,20 @@ ALTER TABLE policy ADD CHECK (octet_length(document) BETWEEN 2 AND 32768);
 ALTER TABLE change ADD CHECK (char_length(actor) BETWEEN 1 AND 256);
 CREATE INDEX ON change (domain_id, (coalesce(after, before) ->> 'name'), id) WHERE what = 'policy';
 
--- Tells two revisions of one number apart: a standby that takes over may lack the last changes of its primary, and then
--- counts on from where it stands.
+-- Tells two revisions of one number apart, and two documents: a standby that takes over may lack the last changes of its
+-- primary, and then counts on from where it stands.
 CREATE FUNCTION new_stamp() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-  SELECT ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::bigint
+  SELECT ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::bigint & 9223372036854775807
 $$;
 ALTER TABLE domain ADD COLUMN stamp bigint NOT NULL DEFAULT 0;
+
+CREATE OR REPLACE FUNCTION stamp_policy() RETURNS trigger LANGUAGE plpgsql SET search_path = ecs_authz, pg_temp AS $$
+BEGIN
+  NEW.etag := new_stamp();
+  NEW.updated_at := now();
+  RETURN NEW;
+END $$;
+DROP SEQUENCE etag;
 
 -- One revision a transaction, however many rows it changes: a reader sees all of it or nothing, and to raise the revision
 -- of one row for each of many thousands would take quadratic time.
