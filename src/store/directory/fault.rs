@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::store::name::is_invisible;
+
 /// The most characters that are shown of a message: it may hold a name that is as long as its file.
 const MAX_CHARACTERS: usize = 1_000;
 
@@ -56,7 +58,8 @@ impl fmt::Display for Fault {
 /// Text of files and their names as people may see it: a fault is one line, of which no terminal obeys any part.
 fn visible(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(|character| {
-        let escaped = character.is_control().then(|| character.escape_default());
+        let is_hidden = character.is_control() || is_invisible(character);
+        let escaped = is_hidden.then(|| character.escape_default());
         let plain = escaped.is_none().then_some(character);
         escaped.into_iter().flatten().chain(plain)
     })

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fault::Fault;
 use crate::policy;
-use crate::store::name::{id_fault, policy_name_fault};
+use crate::store::name::{id_fault, is_invisible, policy_name_fault};
 
 /// The most bytes of a `grants.toml`: some hundred thousand grants.
 const MAX_GRANTS_BYTES: usize = 16 * 1_024 * 1_024;
@@ -162,6 +162,9 @@ fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
     let parts = parts.ok_or("expected a name in UTF-8")?;
     match (parts.as_slice(), kind) {
         (_, Kind::Other) => Err("expected a file or a folder"),
+        ([domain_id], Kind::Folder) if domain_id.contains(is_invisible) => {
+            Err("expected a domain id without invisible characters")
+        }
         ([domain_id], Kind::Folder) => id_fault(domain_id).is_none().then_some(None).ok_or(
             "expected a domain id of at most 128 bytes, without control characters or blanks at its ends",
         ),
