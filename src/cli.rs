@@ -13,8 +13,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::config::ConfigError;
 use crate::decision::DependencyMode;
 use crate::server::StartError;
-use crate::store::directory::WriteError;
+use crate::store::directory::{self, WriteError};
 use crate::store::postgres;
+use crate::store::postgres::administration::ImportError;
 
 mod actions;
 mod check;
@@ -97,8 +98,16 @@ enum CommandError {
     Config(#[from] ConfigError),
     #[error("{}", postgres::causes(.0))]
     Database(postgres::OpenError),
+    #[error("{}", postgres::causes(.0))]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Directory(#[from] directory::OpenError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(
+        "the plan is another one by now, {found} and not {expected}: look at it again; nothing was changed"
+    )]
+    OtherPlan { expected: String, found: String },
     #[error("{0}")]
     Usage(String),
     #[error("no decision: {0}")]

@@ -1,6 +1,5 @@
 //! `ecs-authz sync`
 
-use std::env;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,11 +7,15 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::{CommandError, SUCCESS, TableArgs};
+use crate::catalog::Catalog;
 use crate::server::load_catalog;
-use crate::store::directory::{Faults, Reading, write};
-use crate::store::plan::{Contents, Extent, Plan};
-use crate::store::postgres::administration::{AdminError, Administration, ImportError};
-use crate::store::postgres::{PostgresSettings, causes};
+use crate::store::directory::{self, Export, Faults, Reading, check_export, holds_nothing};
+use crate::store::plan::{Contents, Extent, Plan, Step};
+use crate::store::postgres::PostgresSettings;
+use crate::store::postgres::administration::Administration;
+use actor::Actor;
+
+mod actor;
 
 /// How often the progress of a long plan is told, in steps.
 const PROGRESS_STEPS: usize = 1_000;
@@ -43,63 +46,79 @@ struct DirectionArgs {
     /// Do what the plan says; without it, the plan is shown and nothing is changed
     #[arg(long)]
     apply: bool,
+    /// With --apply: only if the plan is still the one that was shown with this digest
+    #[arg(long, value_name = "DIGEST", requires = "apply")]
+    plan: Option<String>,
     /// Empty the domains that only the changed side has, too
     #[arg(long)]
     prune: bool,
     /// Only this domain; may be repeated
     #[arg(long = "domain", value_name = "ID")]
     domains: Vec<String>,
-    /// Who makes the changes, as the history of the database names it
-    #[arg(long, value_name = "NAME", default_value_t = actor())]
-    actor: String,
+    /// Who makes the changes: the history of the database names `sync:NAME` [default: the user of this process]
+    #[arg(long, value_name = "NAME")]
+    actor: Option<Actor>,
     #[command(flatten)]
     tables: TableArgs,
-}
-
-fn actor() -> String {
-    format!("sync:{}", env::var("USER").unwrap_or_else(|_| "unknown".to_owned()))
 }
 
 /// What is to be done, and all that it takes.
 struct Session<'a> {
     args: &'a DirectionArgs,
+    direction: &'a Direction,
     administration: Administration,
+    catalog: Catalog,
+    current: Contents,
     wanted: Contents,
     plan: Plan,
 }
 
 pub(super) fn run(args: &SyncArgs, out: &mut dyn Write) -> Result<u8, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (Direction::Import(options) | Direction::Export(options)) = &args.direction;
-    runtime.block_on(async {
-        let session = Session::open(&args.direction, options).await?;
-        session.show(out)?;
-        if session.plan.domains.is_empty() {
-            writeln!(out, "nothing to do")?;
-        } else if !options.apply {
-            writeln!(out, "nothing is changed without --apply")?;
-        } else {
-            match &args.direction {
-                Direction::Import(_) => session.write_database(out).await?,
-                Direction::Export(_) => {
-                    write(&options.directory, &session.plan, &session.wanted, session.progress())?;
-                }
-            }
-            writeln!(out, "done")?;
+    runtime.block_on(sync(&args.direction, out))?;
+    Ok(SUCCESS)
+}
+
+async fn sync(direction: &Direction, out: &mut dyn Write) -> Result<(), CommandError> {
+    let (Direction::Import(args) | Direction::Export(args)) = direction;
+    // Before the directory is read: what was read then holds until it is written.
+    let export = match direction {
+        Direction::Export(_) if args.apply => Some(Export::begin(&args.directory)?),
+        Direction::Import(_) | Direction::Export(_) => None,
+    };
+    let session = Session::open(direction, args).await?;
+    session.show(out)?;
+    let digest = session.plan.digest();
+    if session.plan.domains.is_empty() {
+        writeln!(out, "nothing to do")?;
+    } else if !args.apply {
+        session.check()?;
+        writeln!(
+            out,
+            "nothing is changed without --apply; --apply --plan {digest} does this and nothing else"
+        )?;
+    } else if let Some(expected) = args.plan.as_ref().filter(|expected| **expected != digest) {
+        return Err(CommandError::OtherPlan { expected: expected.clone(), found: digest });
+    } else {
+        match export {
+            Some(export) => session.write_directory(export)?,
+            None => session.write_database(out).await?,
         }
-        Ok(SUCCESS)
-    })
+        writeln!(out, "done")?;
+    }
+    Ok(())
 }
 
 impl<'a> Session<'a> {
-    async fn open(direction: &Direction, args: &'a DirectionArgs) -> Result<Self, CommandError> {
+    async fn open(direction: &'a Direction, args: &'a DirectionArgs) -> Result<Self, CommandError> {
+        let catalog = load_catalog(&args.tables.tables)?;
         let administration = args.administration().await?;
-        let in_database = administration.contents(args.named().as_deref()).await.map_err(failed)?;
+        let in_database = administration.contents(args.named().as_deref()).await?;
         let (current, wanted) = match direction {
-            Direction::Import(_) => (in_database, args.directory_contents()?),
+            Direction::Import(_) => (in_database, args.directory_contents(&catalog)?),
             // A directory that is to be made has none.
-            Direction::Export(_) if args.is_empty_directory() => (Contents::new(), in_database),
-            Direction::Export(_) => (args.directory_contents()?, in_database),
+            Direction::Export(_) if holds_nothing(&args.directory) => (Contents::new(), in_database),
+            Direction::Export(_) => (args.directory_contents(&catalog)?, in_database),
         };
         let is_known = |id: &&String| current.contains_key(*id) || wanted.contains_key(*id);
         if let Some(unknown) = args.domains.iter().find(|id| !is_known(id)) {
@@ -107,7 +126,22 @@ impl<'a> Session<'a> {
             return Err(CommandError::Usage(format!("--domain: {expected}, found `{unknown}`")));
         }
         let plan = Plan::between(&current, &wanted, args.extent());
-        Ok(Self { args, administration, wanted, plan })
+        Ok(Self { args, direction, administration, catalog, current, wanted, plan })
+    }
+
+    /// Finds what stands against the plan that is shown.
+    fn check(&self) -> Result<(), CommandError> {
+        if let Direction::Export(_) = self.direction {
+            check_export(&self.args.directory, &self.plan, &self.wanted, &self.catalog)?;
+        }
+        Ok(())
+    }
+
+    /// Whether people's comments may be lost.
+    fn rewrites_grants(&self, domain_id: &str, steps: &[Step]) -> bool {
+        let is_export = matches!(self.direction, Direction::Export(_));
+        let stays = self.current.contains_key(domain_id) && self.wanted.contains_key(domain_id);
+        is_export && stays && Plan::changes_grants(steps)
     }
 
     /// One line a step, then a line that counts them.
@@ -115,6 +149,9 @@ impl<'a> Session<'a> {
         for (domain_id, steps) in &self.plan.domains {
             for step in steps {
                 writeln!(out, "{domain_id}  {step}")?;
+            }
+            if self.rewrites_grants(domain_id, steps) {
+                writeln!(out, "{domain_id}  grants.toml is written anew, without the comments in it")?;
             }
         }
         if !self.plan.left_alone.is_empty() {
@@ -136,21 +173,22 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn write_directory(&self, export: Export) -> Result<(), CommandError> {
+        Ok(export.write(&self.plan, &self.wanted, &self.catalog, self.progress())?)
+    }
+
     async fn write_database(&self, out: &mut dyn Write) -> Result<(), CommandError> {
-        let args = self.args;
-        let named = args.named();
+        let (args, named) = (self.args, self.args.named());
+        let actor = args.actor.clone().unwrap_or_else(Actor::of_process).to_string();
         let imported = self.administration.import(
-            &args.actor,
+            &actor,
             &self.plan,
             &self.wanted,
             named.as_deref(),
             args.extent(),
             self.progress(),
         );
-        let revisions = imported.await.map_err(|error| match error {
-            ImportError::Outdated => CommandError::Usage(error.to_string()),
-            ImportError::Database(error) => failed(error),
-        })?;
+        let revisions = imported.await?;
         for (domain_id, revision) in revisions {
             writeln!(out, "{domain_id}  at revision {revision}")?;
         }
@@ -174,30 +212,16 @@ impl DirectionArgs {
         (!self.domains.is_empty()).then(|| self.domains.iter().map(String::as_str).collect())
     }
 
-    fn is_empty_directory(&self) -> bool {
-        match self.directory.read_dir() {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        }
-    }
-
     /// What the directory holds, if it has no fault.
-    fn directory_contents(&self) -> Result<Contents, CommandError> {
-        let catalog = load_catalog(&self.tables.tables)?;
-        let reading = Reading::with_contents(&self.directory, &catalog).map_err(|errors| {
-            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            CommandError::Usage(format!("a system policy does not compile: {}", errors.join(", ")))
-        })?;
-        let (mut contents, faults) = (reading.contents, Faults(reading.faults));
-        if !faults.0.is_empty() {
-            let root = self.directory.display();
-            return Err(CommandError::Usage(format!("the policies in `{root}` have faults:\n{faults}")));
+    fn directory_contents(&self, catalog: &Catalog) -> Result<Contents, CommandError> {
+        let reading =
+            Reading::with_contents(&self.directory, catalog).map_err(directory::OpenError::System)?;
+        if !reading.faults.is_empty() {
+            let (root, faults) = (self.directory.clone(), Faults(reading.faults));
+            return Err(directory::OpenError::Faults { root, faults }.into());
         }
+        let mut contents = reading.contents;
         contents.retain(|id, _| self.domains.is_empty() || self.domains.contains(id));
         Ok(contents)
     }
-}
-
-fn failed(error: AdminError) -> CommandError {
-    CommandError::Usage(causes(&error))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{CommandError, ERROR, SUCCESS, TableArgs};
 use crate::server::load_catalog;
-use crate::store::directory::Reading;
+use crate::store::directory::{OpenError, Reading};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ValidateArgs {
@@ -18,10 +18,7 @@ pub(super) struct ValidateArgs {
 
 pub(super) fn run(args: &ValidateArgs, out: &mut dyn Write) -> Result<u8, CommandError> {
     let catalog = load_catalog(&args.tables.tables)?;
-    let reading = Reading::of(&args.directory, &catalog).map_err(|errors| {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        CommandError::Usage(format!("a system policy does not compile: {}", errors.join(", ")))
-    })?;
+    let reading = Reading::of(&args.directory, &catalog).map_err(OpenError::System)?;
     for warning in &reading.warnings {
         writeln!(out, "warning: {warning}")?;
     }

@@ -24,14 +24,16 @@ use crate::policy::{DocumentError, Grant, Scope, system};
 use crate::request::{Identity, Subject};
 
 pub use fault::{Fault, Faults};
+pub use files::holds_nothing;
 pub use read::{Domain, Reading};
 pub use watch_files::FileWatch;
-pub use write::{WriteError, write};
+pub use write::{Export, WriteError, check_export};
 
 mod fault;
 mod files;
 mod grants;
 mod read;
+mod render;
 mod watch_files;
 mod write;
 

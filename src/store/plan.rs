@@ -4,7 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 use super::content::{DomainContent, GrantEntry, ScopeEntry, SubjectEntry};
+
+/// How many bytes of a digest are shown. It guards against a plan that has changed, not against whoever makes one up.
+const DIGEST_BYTES: usize = 6;
 
 /// The content of several domains, by id.
 pub type Contents = BTreeMap<String, DomainContent>;
@@ -94,6 +99,20 @@ impl Plan {
             }
         }
         plan
+    }
+
+    /// Whether steps change who has what, and not policies alone.
+    #[must_use]
+    pub fn changes_grants(steps: &[Step]) -> bool {
+        steps.iter().any(|step| !matches!(step, Step::Policy { .. }))
+    }
+
+    /// Tells this plan from others, in a few characters that people can pass on: of the steps with all their content.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        // Quoted as Debug does, no two plans are written alike.
+        let digest = Sha256::digest(format!("{:?}", self.domains));
+        digest.iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// How many steps add something, change it, and remove it.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use ecs_authz::catalog::Catalog;
-use ecs_authz::store::directory::{DirectoryStore, Reading, write};
+use ecs_authz::store::directory::{DirectoryStore, Export, Reading};
 use ecs_authz::store::plan::{Contents, Extent, Plan};
 use ecs_authz::store::postgres::administration::{AdminError, Administration, ImportError};
 use libtest_mimic::Trial;
@@ -16,24 +16,30 @@ use crate::random::{directory, domain, run};
 use crate::support::{PolicyDir, block_on, program, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 11] = [
         ("a_plan_is_shown_and_carried_out_when_told", a_plan_is_shown_and_carried_out_when_told),
         ("what_was_moved_there_and_back_is_the_same", what_was_moved_there_and_back_is_the_same),
         ("any_state_becomes_any_other", any_state_becomes_any_other),
         ("other_domains_are_left_alone_unless_told", other_domains_are_left_alone_unless_told),
         ("one_domain_can_be_named", one_domain_can_be_named),
         ("a_directory_with_faults_is_not_moved", a_directory_with_faults_is_not_moved),
-        (
-            "what_can_t_be_in_files_is_named_and_none_is_written",
-            what_can_t_be_in_files_is_named_and_none_is_written,
-        ),
         ("a_plan_that_is_outdated_is_not_carried_out", a_plan_that_is_outdated_is_not_carried_out),
         ("an_import_that_fails_changes_nothing", an_import_that_fails_changes_nothing),
+        (
+            "a_plan_that_was_looked_at_is_the_one_that_is_done",
+            a_plan_that_was_looked_at_is_the_one_that_is_done,
+        ),
+        (
+            "an_import_takes_its_time_and_says_when_that_is_over",
+            an_import_takes_its_time_and_says_when_that_is_over,
+        ),
         ("the_history_names_who_moved_them", the_history_names_who_moved_them),
     ];
     let named = |(name, test)| trial(format!("sync::{name}"), test).with_ignored_flag(!is_there());
-    tests.into_iter().map(named).collect()
+    tests.into_iter().chain(export::TESTS).map(named).collect()
 }
+
+mod export;
 
 const ALLOW: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["ecs:*:*"]}]}"#;
 const DENY: &str = r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:*:*"]}]}"#;
@@ -96,7 +102,9 @@ fn a_plan_is_shown_and_carried_out_when_told() {
         "plan: 3 to add, 0 to change, 0 to remove",
     ];
     let shown = sync(&database, "import", dir.path(), &[]);
-    assert_eq!(said(&shown), [&steps[..], &["nothing is changed without --apply"]].concat());
+    let (hint, shown_steps) = said(&shown).split_last().map(|(hint, steps)| (*hint, steps.to_vec())).unwrap();
+    assert_eq!(shown_steps, steps);
+    assert!(hint.starts_with("nothing is changed without --apply; --apply --plan "), "{hint}");
     assert_eq!(said(&sync(&database, "import", dir.path(), &[])), said(&shown));
     let applied = sync(&database, "import", dir.path(), &["--apply"]);
     assert_eq!(said(&applied), [&steps[..], &["acme  at revision 1", "done"]].concat());
@@ -150,7 +158,7 @@ fn what_was_moved_there_and_back_is_the_same() {
 /// Random states, each made of the one before, in the database and in files.
 fn any_state_becomes_any_other() {
     let (database, target) = (Database::create(), PolicyDir::new());
-    let administration = administration(&database);
+    let (administration, catalog) = (administration(&database), Catalog::published().unwrap());
     // A file of other people's.
     target.write("acme/policies/.kept", "x");
     target.write("acme/grants.toml", "");
@@ -169,7 +177,7 @@ fn any_state_becomes_any_other() {
         assert_eq!(imported_plan, all);
 
         let plan = Plan::between(&in_directory(target.path()), &imported, Extent::All);
-        write(target.path(), &plan, &imported, |_| {}).unwrap();
+        Export::begin(target.path()).unwrap().write(&plan, &imported, &catalog, |_| {}).unwrap();
         let written = in_directory(target.path());
         // A domain without anything is a folder all the same.
         assert_eq!(Plan::between(&written, &wanted, Extent::All), all);
@@ -232,28 +240,6 @@ fn a_directory_with_faults_is_not_moved() {
     assert!(dir.path().join("acme/policies/q.json").exists());
 }
 
-fn what_can_t_be_in_files_is_named_and_none_is_written() {
-    let (database, target) = (Database::create(), PolicyDir::new());
-    let write = format!(
-        "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES
-           ('acme', 'p', '{ALLOW}'), ('acme', 'poisoned', '{{}}'), ('acme', 'te_admin', '{ALLOW}'),
-           ('acme', U&'p\\00a0', '{ALLOW}'), ('../up', 'p', '{ALLOW}'), ('.hidden', 'p', '{ALLOW}')"
-    );
-    block_on(async { database.client().await.batch_execute(&write).await }).unwrap();
-    let root = target.path().join("made");
-    let complaint = complaint(&sync(&database, "export", &root, &["--apply"]));
-    for part in [
-        "the domain `../up`: it can't be the name of a folder",
-        "the domain `.hidden`: it can't be the name of a folder",
-        "acme: policy `poisoned`: $: expected a member `Version`",
-        "acme: policy `te_admin`: a system policy has this name",
-        "acme: policy `p\\u{a0}`: expected a policy name",
-    ] {
-        assert!(complaint.contains(part), "{complaint}");
-    }
-    assert!(!root.exists());
-}
-
 fn a_plan_that_is_outdated_is_not_carried_out() {
     let (database, dir) = (Database::create(), PolicyDir::acme(&[("p", ALLOW)], GRANTS));
     let (administration, wanted) = (administration(&database), in_directory(dir.path()));
@@ -305,13 +291,62 @@ fn an_import_that_fails_changes_nothing() {
     assert!(matches!(error, ImportError::Database(AdminError::Refused(_))), "{error:?}");
 }
 
+fn a_plan_that_was_looked_at_is_the_one_that_is_done() {
+    let (database, dir) = (Database::create(), PolicyDir::acme(&[("p", ALLOW)], GRANTS));
+    let digest = |output: &Output| {
+        let hint = said(output).pop().unwrap().to_owned();
+        hint.split_once("--plan ").unwrap().1.split(' ').next().unwrap().to_owned()
+    };
+    let shown = digest(&sync(&database, "import", dir.path(), &[]));
+    assert_eq!((shown.len(), digest(&sync(&database, "import", dir.path(), &[]))), (12, shown.clone()));
+    // The same step by name, with another document.
+    dir.write("acme/policies/p.json", DENY);
+    let complaint = complaint(&sync(&database, "import", dir.path(), &["--apply", "--plan", &shown]));
+    let found = digest(&sync(&database, "import", dir.path(), &[]));
+    assert!(complaint.contains(&format!("another one by now, {found} and not {shown}")), "{complaint}");
+    assert!(block_on(administration(&database).contents(None)).unwrap().is_empty());
+    said(&sync(&database, "import", dir.path(), &["--apply", "--plan", &found]));
+    // Done already is as good as done.
+    assert_eq!(said(&sync(&database, "import", dir.path(), &["--apply", "--plan", &found])), NOTHING);
+    // A plan alone says too little of what is wanted.
+    assert_eq!(sync(&database, "import", dir.path(), &["--plan", &found]).status.code(), Some(1));
+}
+
+fn an_import_takes_its_time_and_says_when_that_is_over() {
+    let (database, dir) = (Database::create(), PolicyDir::acme(&[("p", ALLOW)], GRANTS));
+    let refuse = |message: &str, code: &str| {
+        let refuse = format!(
+            "CREATE OR REPLACE FUNCTION refuse_members() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               RAISE EXCEPTION '%', {message} USING ERRCODE = '{code}';
+             END $$;
+             CREATE OR REPLACE TRIGGER refuse_members BEFORE INSERT ON ecs_authz.group_member
+               FOR EACH ROW EXECUTE FUNCTION refuse_members()"
+        );
+        block_on(async { database.client().await.batch_execute(&refuse).await }).unwrap();
+        complaint(&sync(&database, "import", dir.path(), &["--apply"]))
+    };
+    let said = refuse("current_setting('statement_timeout')", "P0001");
+    assert!(said.contains(": 10min"), "{said}");
+    let said = refuse("'canceling'", "57014");
+    assert!(said.contains("ended a statement, as it does after 10 min; nothing was changed"), "{said}");
+    let said = refuse("'waiting'", "55P03");
+    assert!(said.contains("someone else has been changing the same for 10 s; nothing was changed"), "{said}");
+    assert!(block_on(administration(&database).contents(None)).unwrap().is_empty());
+}
+
 fn the_history_names_who_moved_them() {
     let (database, dir) = (Database::create(), PolicyDir::acme(&[("p", ALLOW)], GRANTS));
-    said(&sync(&database, "import", dir.path(), &["--apply", "--actor", "pipeline 7"]));
+    said(&sync(&database, "import", dir.path(), &["--apply", "--actor", "pipeline-7"]));
     let actors = block_on(async {
         let client = database.client().await;
         let rows = client.query("SELECT DISTINCT actor FROM ecs_authz.change", &[]).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect::<Vec<String>>()
     });
-    assert_eq!(actors, ["pipeline 7"]);
+    assert_eq!(actors, ["sync:pipeline-7"]);
+    // It is never edited, so nothing gets in that looks like something else.
+    for actor in ["", "token:deployer", "a\nb", "\u{1b}[31m", &"x".repeat(65)] {
+        let output = sync(&database, "import", dir.path(), &["--actor", actor]);
+        let complaint = complaint(&output);
+        assert!(complaint.contains("expected 1 to 64 ASCII letters"), "{actor:?}: {complaint}");
+    }
 }

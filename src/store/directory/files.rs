@@ -74,6 +74,11 @@ pub(super) fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|metadata| Stamp::of(&metadata).identity)
 }
 
+/// The file that is open, wherever it stands now.
+pub(super) fn identity_of(file: &File) -> io::Result<Identity> {
+    file.metadata().map(|metadata| Stamp::of(&metadata).identity)
+}
+
 /// Whether every change is long enough ago to be seen in the stamps. Time stamps have grains: what is written again
 /// within one of them looks the same.
 pub(super) fn is_settled(listing: &Listing) -> bool {
@@ -120,6 +125,22 @@ pub(super) fn list(root: &Path) -> Result<Listing, Fault> {
     Ok(listing)
 }
 
+/// Whether a directory is not there, or has nothing in it but what is passed over.
+#[must_use]
+pub fn holds_nothing(root: &Path) -> bool {
+    match root.read_dir() {
+        Ok(entries) => entries
+            .into_iter()
+            .all(|entry| entry.is_ok_and(|entry| is_passed_over(&entry.file_name().to_string_lossy()))),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Whether the name is one of a hidden entry or of an editor's backup.
+pub(super) fn is_passed_over(name: &str) -> bool {
+    name.starts_with('.') || name.ends_with('~')
+}
+
 fn walk(root: &Path, below: &Path, levels: usize, listing: &mut Listing) -> Result<(), (PathBuf, io::Error)> {
     let folder = root.join(below);
     let at = |path: &Path| {
@@ -128,8 +149,7 @@ fn walk(root: &Path, below: &Path, levels: usize, listing: &mut Listing) -> Resu
     };
     for entry in fs::read_dir(&folder).map_err(at(below))? {
         let name = entry.map_err(at(below))?.file_name();
-        let shown = name.to_string_lossy();
-        if shown.starts_with('.') || shown.ends_with('~') {
+        if is_passed_over(&name.to_string_lossy()) {
             continue;
         }
         let path = below.join(&name);
@@ -157,7 +177,8 @@ pub(super) fn roles(listing: &Listing) -> (Vec<(PathBuf, Role)>, Vec<Fault>) {
     (roles, faults)
 }
 
-fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
+/// What a path is, or what was expected at its place.
+pub(super) fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
     let parts: Option<Vec<&str>> = path.iter().map(|part| part.to_str()).collect();
     let parts = parts.ok_or("expected a name in UTF-8")?;
     match (parts.as_slice(), kind) {
@@ -185,6 +206,21 @@ fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str> {
     }
 }
 
+impl Role {
+    fn max_bytes(&self) -> usize {
+        match self {
+            Self::Grants { .. } => MAX_GRANTS_BYTES,
+            Self::Policy { .. } => policy::MAX_BYTES,
+        }
+    }
+}
+
+/// The fault of a file that is longer than its role allows.
+pub(super) fn size_fault(path: &Path, role: &Role, bytes: usize) -> Option<Fault> {
+    let max_bytes = role.max_bytes();
+    (bytes > max_bytes).then(|| Fault::of(path, format!("expected at most {max_bytes} bytes, found more")))
+}
+
 /// Why a file has no text.
 pub(super) enum Unread {
     /// The operating system did not give it to us: the next try may.
@@ -195,15 +231,10 @@ pub(super) enum Unread {
 
 /// Reads a file as text, at most as long as its role allows.
 pub(super) fn read_text(root: &Path, path: &Path, role: &Role) -> Result<String, Unread> {
-    let max_bytes = match role {
-        Role::Grants { .. } => MAX_GRANTS_BYTES,
-        Role::Policy { .. } => policy::MAX_BYTES,
-    };
-    let bytes = read_bytes(&root.join(path), max_bytes)
+    let bytes = read_bytes(&root.join(path), role.max_bytes())
         .map_err(|error| Unread::Io(Fault::of(path, format!("can't be read: {error}"))))?;
-    if bytes.len() > max_bytes {
-        let expected = format!("expected at most {max_bytes} bytes, found more");
-        return Err(Unread::Content(Fault::of(path, expected)));
+    if let Some(fault) = size_fault(path, role, bytes.len()) {
+        return Err(Unread::Content(fault));
     }
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();

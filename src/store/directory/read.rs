@@ -15,6 +15,8 @@ use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, shorten, sys
 use crate::store::content::{DomainContent, GrantEntry, ScopeEntry, SubjectEntry};
 use crate::store::plan::Contents;
 
+mod rehearsal;
+
 /// How often a directory that changes while it is read is read again.
 const MAX_ATTEMPTS: usize = 5;
 
@@ -161,6 +163,18 @@ struct DomainFiles {
 }
 
 impl DomainFiles {
+    fn take(&mut self, path: PathBuf, role: Role, text: String) {
+        // Lengths keep two files from looking like another two.
+        for part in [path.as_os_str().as_encoded_bytes(), text.as_bytes()] {
+            self.digest.update((part.len() as u64).to_le_bytes());
+            self.digest.update(part);
+        }
+        match role {
+            Role::Grants { .. } => self.grants = Some((path, text)),
+            Role::Policy { name, .. } => self.policies.push((path, name, text)),
+        }
+    }
+
     /// The names of the policies.
     fn names(&self) -> HashSet<String> {
         self.policies.iter().map(|(_, name, _)| name.clone()).collect()
@@ -202,16 +216,7 @@ impl Reader<'_> {
             }
         };
         let (Role::Grants { domain_id } | Role::Policy { domain_id, .. }) = &role;
-        let files = domains.entry(domain_id.clone()).or_default();
-        // Lengths keep two files from looking like another two.
-        for part in [path.as_os_str().as_encoded_bytes(), text.as_bytes()] {
-            files.digest.update((part.len() as u64).to_le_bytes());
-            files.digest.update(part);
-        }
-        match role {
-            Role::Grants { .. } => files.grants = Some((path, text)),
-            Role::Policy { name, .. } => files.policies.push((path, name, text)),
-        }
+        domains.entry(domain_id.clone()).or_default().take(path, role, text);
     }
 
     fn domain(&mut self, domain_id: String, files: DomainFiles) {
@@ -225,7 +230,9 @@ impl Reader<'_> {
             if let Some(policy) = self.policy(&path, &name, &text, is_policy) {
                 domain.policies.insert(name.clone(), Arc::new(policy));
             }
-            content.iter_mut().for_each(|content| drop(content.policies.insert(name.clone(), text.clone())));
+            if let Some(content) = &mut content {
+                content.policies.insert(name, text);
+            }
         }
         let Some((path, text)) = files.grants else {
             let expected = "expected a file `grants.toml`: an empty one if the domain has no grants";
@@ -233,7 +240,9 @@ impl Reader<'_> {
         };
         match grants::parse(&path, &text, is_policy) {
             Ok(file) => {
-                content.iter_mut().for_each(|content| content.take_grants(&file));
+                if let Some(content) = &mut content {
+                    content.take_grants(&file);
+                }
                 self.grants(&path, &mut domain, file);
             }
             Err(faults) => self.reading.faults.extend(faults),

@@ -130,8 +130,13 @@ impl AdminError {
             SqlState::UNIQUE_VIOLATION,
             SqlState::FOREIGN_KEY_VIOLATION,
         ];
-        let Self::Database(error) = self else { return false };
-        error.code().is_some_and(|code| PASSING.contains(code))
+        self.sql_state().is_some_and(|code| PASSING.contains(code))
+    }
+
+    /// What the database calls it.
+    fn sql_state(&self) -> Option<&SqlState> {
+        let Self::Database(error) = self else { return None };
+        error.code()
     }
 }
 

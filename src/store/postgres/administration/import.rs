@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use deadpool_postgres::Object;
+use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::IsolationLevel;
+use tokio_postgres::error::SqlState;
 
 use super::content::read_content;
 use super::edit::{Edit, Expected};
@@ -17,9 +18,33 @@ pub enum ImportError {
     /// It is not the plan any more.
     #[error("the database has changed since the plan was made: make another one")]
     Outdated,
+    /// A statement was ended.
+    #[error("the database ended a statement, as it does after {STATEMENT_TIMEOUT}; nothing was changed")]
+    Ended,
+    /// Somebody else is at it.
+    #[error("someone else has been changing the same for {LOCK_TIMEOUT}; nothing was changed")]
+    Busy(#[source] AdminError),
     /// The database can't be read or changed.
     #[error(transparent)]
-    Database(#[from] AdminError),
+    Database(AdminError),
+}
+
+/// How long a statement may take: nobody waits for it but the one who moves hundreds of thousands of rows.
+const STATEMENT_TIMEOUT: &str = "10 min";
+/// How long others may keep us waiting.
+const LOCK_TIMEOUT: &str = "10 s";
+
+impl From<AdminError> for ImportError {
+    fn from(error: AdminError) -> Self {
+        match &error {
+            // INVARIANT: it is all one transaction, so nothing of it lasts.
+            AdminError::TooLong => Self::Ended,
+            _ if error.sql_state() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Self::Busy(error),
+            // Others got in the way.
+            _ if error.is_passing() => Self::Outdated,
+            _ => Self::Database(error),
+        }
+    }
 }
 
 impl Administration {
@@ -28,10 +53,12 @@ impl Administration {
     /// # Errors
     ///
     /// If the database fails.
-    pub async fn contents(&self, domains: Option<&[&str]>) -> Result<Contents, AdminError> {
+    pub async fn contents(&self, domains: Option<&[&str]>) -> Result<Contents, ImportError> {
         let mut connection = self.pool.get().await.map_err(AdminError::from)?;
         let reading = connection.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
-        read_content(&reading.read_only(true).start().await?, domains).await
+        let reading = reading.read_only(true).start().await.map_err(AdminError::from)?;
+        take_time(&reading).await?;
+        Ok(read_content(&reading, domains).await?)
     }
 
     /// Carries out a plan that makes the content of these domains, or of all, the wanted one. `step` is told how many steps
@@ -61,13 +88,13 @@ impl Administration {
         let (mut revisions, mut done) = (BTreeMap::new(), 0);
         for (domain_id, steps) in &plan.domains {
             for planned in steps {
-                editing.apply(domain_id, &edit(planned)).await.map_err(outdated)?;
+                editing.apply(domain_id, &edit(planned)).await?;
                 done += 1;
                 step(done);
             }
             revisions.insert(domain_id.clone(), editing.revision(domain_id).await?);
         }
-        editing.finish(Intent::Apply).await.map_err(outdated)?;
+        editing.finish(Intent::Apply).await?;
         Ok(revisions)
     }
 }
@@ -76,12 +103,17 @@ impl Administration {
 /// is an error.
 async fn begin<'c>(connection: &'c mut Object, actor: &str) -> Result<Editing<'c>, AdminError> {
     let transaction = connection.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
-    Editing::within(transaction.start().await?, actor).await
+    let transaction = transaction.start().await?;
+    take_time(&transaction).await?;
+    Editing::within(transaction, actor).await
 }
 
-/// Others got in the way.
-fn outdated(error: AdminError) -> ImportError {
-    if error.is_passing() { ImportError::Outdated } else { error.into() }
+/// Lifts the limit that is right for an edit, which somebody waits for.
+async fn take_time(transaction: &Transaction<'_>) -> Result<(), AdminError> {
+    let limits = format!(
+        "SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"
+    );
+    Ok(transaction.batch_execute(&limits).await?)
 }
 
 fn edit(step: &Step) -> Edit {
