@@ -24,8 +24,8 @@ pub fn check_export(
     let written = plan.domains.keys().filter_map(|id| wanted.get(id).map(|content| (id.as_str(), content)));
     let mut faults = Reading::rehearse(written, catalog)
         .map_err(|errors| WriteError::System(OpenError::System(errors)))?;
-    let links = plan.domains.iter().flat_map(|(domain_id, steps)| places(domain_id, steps));
-    faults.extend(links.filter(|place| root.join(place).is_symlink()).map(|place| {
+    let places = plan.domains.iter().flat_map(|(domain_id, steps)| places(domain_id, steps));
+    faults.extend(places.filter(|place| root.join(place).is_symlink()).map(|place| {
         Fault::of(
             place,
             "is a link: expected a file or folder, since a link would be replaced and not followed",
