@@ -109,7 +109,7 @@ impl PolicyAdminService for PolicyAdmin {
         request: Request<pb::ListDomainsRequest>,
     ) -> Result<Response<pb::ListDomainsResponse>, Status> {
         let (caller, pb::ListDomainsRequest { page }) = Caller::of(request)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         let page = fields.page(page, 1);
         fields.finish()?;
         let domains = caller.wait(self.administration.domains(&page)).await?;
@@ -122,7 +122,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::PutPolicyResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::PutPolicyRequest { domain_id, name, document, etag, dry_run } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::making();
         fields.domain(&domain_id);
         fields.own_policy_name("name", &name);
         let parsed = fields.document("document", &document);
@@ -141,7 +141,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::GetPolicyResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::GetPolicyRequest { domain_id, name } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         fields.domain(&domain_id);
         fields.policy_name("name", &name);
         fields.finish()?;
@@ -162,7 +162,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::ListPoliciesResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::ListPoliciesRequest { domain_id, page } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         fields.domain(&domain_id);
         let page = fields.page(page, 1);
         fields.finish()?;
@@ -176,7 +176,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::DeletePolicyResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::DeletePolicyRequest { domain_id, name, etag, dry_run } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         fields.domain(&domain_id);
         fields.own_policy_name("name", &name);
         fields.finish()?;
@@ -191,7 +191,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::PutGrantResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::PutGrantRequest { domain_id, grant, dry_run } = message;
-        let edit = Edit::PutGrant(parse::sole_grant(&domain_id, grant)?);
+        let edit = Edit::PutGrant(parse::sole_grant(Fields::making(), &domain_id, grant)?);
         let intent = parse::intent(dry_run);
         let changed = self.change(&caller, &domain_id, edit, intent).await?;
         let (change, _, revision) = render::written(changed, intent);
@@ -204,7 +204,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::DeleteGrantResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::DeleteGrantRequest { domain_id, grant, dry_run } = message;
-        let edit = Edit::DeleteGrant(parse::sole_grant(&domain_id, grant)?);
+        let edit = Edit::DeleteGrant(parse::sole_grant(Fields::seeking(), &domain_id, grant)?);
         let changed = self.change(&caller, &domain_id, edit, parse::intent(dry_run)).await?;
         Ok(Response::new(pb::DeleteGrantResponse { revision: changed.revision.0 }))
     }
@@ -215,7 +215,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::ListGrantsResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::ListGrantsRequest { domain_id, subject, policy, page } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         fields.domain(&domain_id);
         let subject = subject.and_then(|subject| fields.subject("subject", Some(subject)));
         let policy = Some(policy).filter(|policy| !policy.is_empty());
@@ -235,7 +235,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::PutGroupResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::PutGroupRequest { domain_id, id, members, etag, dry_run } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::making();
         fields.domain(&domain_id);
         fields.id("id", &id);
         let members = fields.members(members, 0);
@@ -253,7 +253,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::GetGroupResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::GetGroupRequest { domain_id, id, page } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         fields.domain(&domain_id);
         fields.id("id", &id);
         let page = fields.page(page, 1);
@@ -268,7 +268,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::ListGroupsResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::ListGroupsRequest { domain_id, user_id, page } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         fields.domain(&domain_id);
         let user_id = Some(user_id).filter(|id| !id.is_empty());
         if let Some(id) = &user_id {
@@ -286,7 +286,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::DeleteGroupResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::DeleteGroupRequest { domain_id, id, etag, dry_run } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         fields.domain(&domain_id);
         fields.id("id", &id);
         fields.finish()?;
@@ -301,7 +301,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::AddGroupMembersResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::AddGroupMembersRequest { domain_id, id, members, dry_run } = message;
-        let members = parse::some_members(&domain_id, &id, members)?;
+        let members = parse::some_members(Fields::making(), &domain_id, &id, members)?;
         let edit = Edit::AddMembers { group_id: id, members };
         let intent = parse::intent(dry_run);
         let changed = self.change(&caller, &domain_id, edit, intent).await?;
@@ -315,7 +315,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::RemoveGroupMembersResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::RemoveGroupMembersRequest { domain_id, id, members, dry_run } = message;
-        let members = parse::some_members(&domain_id, &id, members)?;
+        let members = parse::some_members(Fields::seeking(), &domain_id, &id, members)?;
         let edit = Edit::RemoveMembers { group_id: id, members };
         let intent = parse::intent(dry_run);
         let changed = self.change(&caller, &domain_id, edit, intent).await?;
@@ -337,7 +337,7 @@ impl PolicyAdminService for PolicyAdmin {
     ) -> Result<Response<pb::ListChangesResponse>, Status> {
         let (caller, message) = Caller::of(request)?;
         let pb::ListChangesRequest { domain_id, policy, page } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::seeking();
         fields.domain(&domain_id);
         let policy = Some(policy).filter(|policy| !policy.is_empty());
         if let Some(policy) = &policy {

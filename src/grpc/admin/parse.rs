@@ -17,6 +17,8 @@ const MAX_MEMBERS: usize = 10_000;
 const DEFAULT_PAGE: u16 = 100;
 /// The most entries of a page.
 const MAX_PAGE: u16 = 1_000;
+/// The most bytes of a name that is looked for: more than any table has.
+const MAX_SOUGHT_BYTES: usize = 1_024;
 /// The most violations that are told: an error travels in headers, whose size clients limit.
 const MAX_VIOLATIONS: usize = 16;
 
@@ -35,8 +37,11 @@ pub(super) fn expected(etag: Option<String>) -> Expected {
 }
 
 /// A message that is about one grant.
-pub(super) fn sole_grant(domain_id: &str, grant: Option<pb::Grant>) -> Result<GrantEntry, CallError> {
-    let mut fields = Fields::default();
+pub(super) fn sole_grant(
+    mut fields: Fields,
+    domain_id: &str,
+    grant: Option<pb::Grant>,
+) -> Result<GrantEntry, CallError> {
     fields.domain(domain_id);
     match fields.grant("grant", grant.unwrap_or_default()) {
         Some(grant) if fields.violations.is_empty() => Ok(grant),
@@ -46,11 +51,11 @@ pub(super) fn sole_grant(domain_id: &str, grant: Option<pb::Grant>) -> Result<Gr
 
 /// A message that names some members of a group.
 pub(super) fn some_members(
+    mut fields: Fields,
     domain_id: &str,
     id: &str,
     members: Vec<String>,
 ) -> Result<BTreeSet<String>, CallError> {
-    let mut fields = Fields::default();
     fields.domain(domain_id);
     fields.id("id", id);
     let members = fields.members(members, 1);
@@ -58,13 +63,38 @@ pub(super) fn some_members(
     Ok(members)
 }
 
+/// What was expected of a name that is looked for, if there can be nothing of this one.
+fn sought_fault(name: &str) -> Option<String> {
+    let can_be = (1..=MAX_SOUGHT_BYTES).contains(&name.len()) && !name.contains('\0');
+    (!can_be).then(|| format!("expected 1 to {MAX_SOUGHT_BYTES} bytes, none of them zero"))
+}
+
 /// The violations that were found so far.
-#[derive(Default)]
 pub(super) struct Fields {
+    purpose: Purpose,
     violations: Vec<FieldViolation>,
 }
 
+/// What names and ids are for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    /// To make something: they are what people can tell from others.
+    Make,
+    /// To find something. Whoever wrote to the tables may have named it otherwise, and must be able to remove it.
+    Seek,
+}
+
 impl Fields {
+    /// The fields of a message that makes something.
+    pub(super) fn making() -> Self {
+        Self { purpose: Purpose::Make, violations: Vec::new() }
+    }
+
+    /// The fields of a message that reads or removes something.
+    pub(super) fn seeking() -> Self {
+        Self { purpose: Purpose::Seek, violations: Vec::new() }
+    }
+
     /// The violations, if there are any.
     pub(super) fn finish(self) -> Result<(), CallError> {
         match self.violations {
@@ -84,14 +114,22 @@ impl Fields {
     }
 
     pub(super) fn id(&mut self, field: &str, id: &str) {
-        if let Some(fault) = id_fault(id) {
+        let fault = match self.purpose {
+            Purpose::Make => id_fault(id),
+            Purpose::Seek => sought_fault(id),
+        };
+        if let Some(fault) = fault {
             self.violation(field, fault);
         }
     }
 
     /// The name of any policy.
     pub(super) fn policy_name(&mut self, field: &str, name: &str) {
-        if let Some(fault) = policy_name_fault(name) {
+        let fault = match self.purpose {
+            Purpose::Make => policy_name_fault(name).map(ToOwned::to_owned),
+            Purpose::Seek => sought_fault(name),
+        };
+        if let Some(fault) = fault {
             self.violation(field, fault);
         }
     }

@@ -79,7 +79,7 @@ impl PolicyAdmin {
         message: pb::SimulatePolicyRequest,
     ) -> Result<pb::SimulatePolicyResponse, CallError> {
         let pb::SimulatePolicyRequest { domain_id, name, document, grants, requests, all_results } = message;
-        let mut fields = Fields::default();
+        let mut fields = Fields::making();
         fields.domain(&domain_id);
         fields.own_policy_name("name", &name);
         if document.is_none() && !grants.is_empty() {

@@ -26,6 +26,10 @@ pub(super) const TESTS: &[Test] = &[
     ("a_domain_that_somebody_holds_is_an_error_in_time", a_domain_that_somebody_holds_is_an_error_in_time),
     ("edits_that_nobody_waits_for_keep_nobody_waiting", edits_that_nobody_waits_for_keep_nobody_waiting),
     ("what_the_tables_refuse_is_told", what_the_tables_refuse_is_told),
+    (
+        "what_somebody_named_otherwise_can_be_found_and_removed",
+        what_somebody_named_otherwise_can_be_found_and_removed,
+    ),
     ("names_are_as_long_as_those_of_files", names_are_as_long_as_those_of_files),
 ];
 
@@ -518,8 +522,10 @@ fn names_are_as_long_as_those_of_files() {
         admin.put_policy(put_policy(&name, &text)).await.unwrap();
         let granted = admin.put_grant(put_grant(grant(user("alice"), &name))).await.unwrap();
         assert!(world.may_read("alice", granted.into_inner().revision).await);
-        let longer = put_policy(&"p".repeat(65), &text);
-        assert_eq!(fields(&admin.put_policy(longer).await.unwrap_err()), ["name"]);
+        for longer in ["𝒫".repeat(61), "p".repeat(65)] {
+            let longer = put_policy(&longer, &text);
+            assert_eq!(fields(&admin.put_policy(longer).await.unwrap_err()), ["name"]);
+        }
     });
 }
 
@@ -533,5 +539,36 @@ fn what_the_tables_refuse_is_told() {
         let status = world.admin.clone().put_grant(put).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!(status.message(), "the database refuses it: not on a Saturday");
+    });
+}
+
+fn what_somebody_named_otherwise_can_be_found_and_removed() {
+    on_world(async |world| {
+        // A zero-width space, which could not be made here.
+        let odd = "a\u{200b}";
+        let write = format!(
+            "INSERT INTO ecs_authz.policy (domain_id, name, document) VALUES ('acme', '{odd}', '{{}}');
+             INSERT INTO ecs_authz.user_group (domain_id, id) VALUES ('acme', '{odd}');
+             INSERT INTO ecs_authz.policy_grant (domain_id, subject_kind, subject_id, own_policy, scope_kind)
+               VALUES ('acme', 'user', '{odd}', '{odd}', 'all_projects')"
+        );
+        world.database.client().await.batch_execute(&write).await.unwrap();
+        let mut admin = world.admin.clone();
+        let domain_id = || "acme".to_owned();
+        assert_eq!(fields(&admin.put_group(put_group(odd, &[])).await.unwrap_err()), ["id"]);
+        let get = pb::GetPolicyRequest { domain_id: domain_id(), name: odd.into() };
+        admin.get_policy(get).await.unwrap();
+        let take = pb::DeleteGrantRequest {
+            domain_id: domain_id(),
+            grant: Some(grant(user(odd), odd)),
+            dry_run: false,
+        };
+        admin.delete_grant(take).await.unwrap();
+        let delete =
+            pb::DeletePolicyRequest { domain_id: domain_id(), name: odd.into(), etag: None, dry_run: false };
+        admin.delete_policy(delete).await.unwrap();
+        let delete =
+            pb::DeleteGroupRequest { domain_id: domain_id(), id: odd.into(), etag: None, dry_run: false };
+        admin.delete_group(delete).await.unwrap();
     });
 }
