@@ -23,6 +23,8 @@
 //! | permission | what a principal may do: an action allowed, denied, or depending on the call; [`policy::Permission`] |
 //! | decision | allow, or deny with a reason; [`decision::Decision`] |
 //! | revision | the state of a domain's policies, a number that grows; [`store::Revision`] |
+//! | timeline | the history that revisions belong to; another one after changes were lost; [`store::PolicyStore::timeline`] |
+//! | administration | reading and editing policies in a database, the PAP of others; [`store::postgres::administration`] |
 //!
 //! # The walk of one request
 //!

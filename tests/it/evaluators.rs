@@ -27,15 +27,32 @@ pub(crate) fn pdp(policies: &Path) -> Pdp {
 
 /// The answer of a decision point in this process.
 pub(crate) fn by_pdp(pdp: &Pdp, question: &Question) -> Outcome {
-    let request = match Request::new(request_parts(question)) {
+    block_on(not_older_than(pdp, question, 0)).1
+}
+
+/// The answer by policies that are not older than a revision, and the revision that it rests on, if policies were asked.
+pub(crate) async fn not_older_than(
+    pdp: &Pdp,
+    question: &Question,
+    min_revision: u64,
+) -> (Option<u64>, Outcome) {
+    let request = match Request::new(RequestParts { min_revision, ..request_parts(question) }) {
         Ok(request) => request,
         Err(error) => {
             let mut fields = error.violations.iter().map(|violation| &violation.field);
             assert!(fields.all(|field| field.starts_with("context.attributes[")), "{error}");
-            return invalid();
+            return (None, invalid());
         }
     };
-    let response = block_on(pdp.decide(&request)).expect("a decision");
+    let response = pdp.decide(&request).await.expect("a decision");
+    let revision = match &response {
+        Response::Evaluated { revision, .. } => Some(revision.0),
+        Response::Unresolved(_) | Response::ForeignProject(_) => None,
+    };
+    (revision, outcome(&response, pdp))
+}
+
+fn outcome(response: &Response<'_>, pdp: &Pdp) -> Outcome {
     let name = |action| pdp.catalog().action_name(action).to_owned();
     let decision = response.decision();
     let mut outcome = Outcome {
@@ -45,7 +62,7 @@ pub(crate) fn by_pdp(pdp: &Pdp, question: &Question) -> Outcome {
         dependencies: BTreeMap::new(),
         statement: None,
     };
-    match &response {
+    match response {
         Response::Unresolved(_) => {}
         Response::ForeignProject(call) => outcome.action = name(call.operation.actions[0]),
         Response::Evaluated { evaluation, .. } => {
