@@ -23,6 +23,7 @@ mod database;
 mod envoy_config;
 mod envoy_lint;
 mod explanation;
+mod healthcheck;
 mod migrate;
 mod serve;
 mod sync;
@@ -57,6 +58,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// List the operations of the action table
     Actions(actions::ActionsArgs),
+    /// Ask a running server whether it can decide; exits with 0 if so
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Print a hardened configuration for Envoy, with the routes that the action table needs
     EnvoyConfig(envoy_config::EnvoyConfigArgs),
     /// Report what is dangerous in a configuration of Envoy; exits with 0 if there is nothing
@@ -114,6 +117,8 @@ enum CommandError {
     Undecided(String),
     #[error("writing the result failed: {0}")]
     Output(#[from] io::Error),
+    #[error("{0}")]
+    NoAnswer(String),
     #[error("a listener failed: {0}")]
     Listener(io::Error),
 }
@@ -137,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Sync(args) => sync::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
         Command::Actions(args) => actions::run(&args, &mut out),
+        Command::Healthcheck(args) => healthcheck::run(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::run(args, &mut out),
         Command::EnvoyLint(args) => envoy_lint::run(&args, &mut out),
     };

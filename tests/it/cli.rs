@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::serving::Serving;
-use crate::support::{PolicyDir, program, trials};
+use crate::support::{PolicyDir, block_on, program, reload, serve, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         serve_says_when_it_is_ready_and_stops_when_told,
         serve_does_not_start_on_faulty_policies,
         a_closed_pipe_is_no_panic,
+        healthcheck_exits_with_what_the_server_says,
     ]
 }
 
@@ -202,4 +203,51 @@ fn a_closed_pipe_is_no_panic() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(text(&output.stderr), "");
+}
+
+fn healthcheck_exits_with_what_the_server_says() {
+    let check = |addr: &str, of: &str| run(&["healthcheck", "--http-addr", addr, "--of", of]);
+    let policies = PolicyDir::acme(&[], "");
+    let server = block_on(serve(policies.path()));
+    let addr = server.http_addr.to_string();
+    let said = |of: &str, expected: &str| {
+        let output = check(&addr, of);
+        assert_eq!(output.status.code(), Some(0), "{of}");
+        assert!(text(&output.stdout).starts_with(expected), "{}", text(&output.stdout));
+    };
+    said("ready", r#"{"status":"ready"}"#);
+    said("live", "ok");
+    // Degraded, it decides all the same.
+    policies.write("acme/grants.toml", "[[grant]]");
+    assert!(reload(&server).is_err());
+    said("ready", r#"{"status":"degraded","#);
+    // One that can't decide, something that is not HTTP, and nothing.
+    let output =
+        check(&answering(b"HTTP/1.1 503 Service Unavailable\r\n\r\n{\"status\":\"unavailable\"}\n"), "ready");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), "{\"status\":\"unavailable\"}\n"));
+    let output = check(&answering(b"220 smtp\r\n"), "ready");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("expected HTTP"), "{}", text(&output.stderr));
+    let output = check("127.0.0.1:1", "ready");
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "no answer from http://127.0.0.1:1/readyz";
+    assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+}
+
+/// The address of a server that answers one request with this.
+fn answering(answer: &'static [u8]) -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut connection = listener.accept().unwrap().0;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+        connection.write_all(answer).unwrap();
+    });
+    addr
 }
