@@ -7,8 +7,12 @@ use serde::Deserialize;
 
 use crate::grpc::ext_authz::ExtAuthzConfig;
 pub use admin::{AdminConfig, AdminTls, SecretError, TokenConfig};
+pub use callers::CallersConfig;
+pub use tls::{ClientAuth, HttpConfig, MinimumVersion, TlsConfig};
 
 pub mod admin;
+mod callers;
+mod tls;
 
 /// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -19,6 +23,14 @@ pub struct Config {
     pub ext_authz: Option<ExtAuthzConfig>,
     /// The policy admin service. Served only if it is configured.
     pub admin: Option<AdminConfig>,
+    /// TLS of the gRPC listener.
+    pub tls: Option<TlsConfig>,
+    /// Who may call the services of the gRPC listener.
+    #[serde(default)]
+    pub callers: CallersConfig,
+    /// The HTTP listener.
+    #[serde(default)]
+    pub http: HttpConfig,
 }
 
 /// Why a configuration file can't be used.
@@ -70,10 +82,17 @@ impl Config {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.admin.iter_mut().for_each(|admin| admin.resolve(folder));
-        let of_ext_authz = config.ext_authz.as_ref().and_then(ExtAuthzConfig::fault);
-        match of_ext_authz.or_else(|| config.admin.as_ref()?.fault()) {
+        config.tls.iter_mut().chain(&mut config.http.tls).for_each(|tls| tls.resolve(folder));
+        match config.fault() {
             Some(message) => Err(ConfigError::Meaning { path: path.to_owned(), message }),
             None => Ok(config),
         }
+    }
+
+    /// What is well-formed and yet can't be meant.
+    fn fault(&self) -> Option<String> {
+        let of_ext_authz = self.ext_authz.as_ref().and_then(ExtAuthzConfig::fault);
+        let of_admin = || self.admin.as_ref()?.fault();
+        of_ext_authz.or_else(of_admin).or_else(|| self.callers.fault(self.tls.as_ref()))
     }
 }

@@ -9,6 +9,7 @@ mod deadline;
 mod explanation;
 pub mod ext_authz;
 mod parse;
+pub mod peer;
 mod permission;
 pub mod render;
 pub mod status;

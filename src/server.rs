@@ -1,5 +1,6 @@
 //! The composition root: builds every part, binds the listeners, and stops them.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,20 +9,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::catalog::{Catalog, CatalogError, Source};
-use crate::config::Config;
+use crate::config::{ClientAuth, Config, TlsConfig};
 use crate::grpc::FILE_DESCRIPTOR_SET;
 use crate::grpc::authorize::Authorize;
-use crate::grpc::ext_authz::{ExtAuthz, ExtAuthzConfig};
+use crate::grpc::ext_authz::ExtAuthz;
+use crate::grpc::peer::{Callers, ClientNames};
 use crate::health;
 use crate::pdp::{Defaults, Pdp};
 use crate::store::cache::PolicyCache;
@@ -31,12 +32,19 @@ use crate::store::{PolicyStore, postgres};
 use admin::AdminListener;
 pub use admin::AdminListenerError;
 pub use cache_size::CacheSize;
+use incoming::Incoming;
 pub use policies::{OpenStore, PolicySource};
+use tls::Protocol;
+pub use tls::{Certificates, Reload, TlsError};
 
 mod admin;
 mod cache_size;
+mod connection;
+mod incoming;
 mod memory_limit;
 mod policies;
+mod socket;
+mod tls;
 
 /// The names under which `grpc.health.v1` reports: the server as a whole, and each service.
 const SERVICES: [&str; 3] = ["", "ecs.authz.v1.AuthorizationService", "envoy.service.auth.v3.Authorization"];
@@ -63,6 +71,8 @@ pub struct ServerConfig {
     pub tables: Vec<PathBuf>,
     /// Where gRPC is served.
     pub grpc_addr: SocketAddr,
+    /// The Unix domain socket where gRPC is served, too.
+    pub grpc_socket: Option<PathBuf>,
     /// Where health is served over HTTP.
     pub http_addr: SocketAddr,
     /// What holds where requests do not say otherwise.
@@ -110,15 +120,27 @@ pub enum StartError {
     Watch(#[from] notify::Error),
     /// A listener without TLS would be reachable from outside.
     #[error(
-        "{0} is not a loopback address, and there is no TLS: bind to 127.0.0.1, or pass --insecure if something \
-         else protects the traffic"
+        "{0} is not a loopback address, and there is no TLS: configure it, bind to 127.0.0.1, or pass --insecure if \
+         something else protects the traffic"
     )]
     Exposed(SocketAddr),
+    /// TLS can't be set up.
+    #[error("{}", postgres::causes(.0))]
+    Tls(#[from] TlsError),
     /// An address can't be bound.
     #[error("can't listen on {addr}: {cause}")]
     Bind {
         /// The address.
         addr: SocketAddr,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A Unix domain socket can't be made.
+    #[error("can't listen on `{}`: {cause}", .path.display())]
+    Socket {
+        /// Its file.
+        path: PathBuf,
         /// Why.
         #[source]
         cause: io::Error,
@@ -136,12 +158,16 @@ pub enum StartError {
 pub struct RunningServer {
     /// Where gRPC is served: the port that was bound.
     pub grpc_addr: SocketAddr,
+    /// Whether gRPC is over TLS there.
+    pub is_grpc_over_tls: bool,
     /// Where HTTP is served: the port that was bound.
     pub http_addr: SocketAddr,
     /// What is served.
     pub store: OpenStore,
     /// Where policies are administered, if they are: the port that was bound.
     pub admin_addr: Option<SocketAddr>,
+    /// What the listeners prove who they are with.
+    pub certificates: Certificates,
     health: HealthReporter,
     stop: watch::Sender<bool>,
     /// The listeners. Each goes on until it is told to stop.
@@ -199,29 +225,53 @@ impl RunningServer {
         tracing::info!("policies are cached in at most {cache}");
         let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults, cache.bytes));
 
-        let (grpc_listener, grpc_addr) = bind(config.grpc_addr).await?;
-        let (http_listener, http_addr) = bind(config.http_addr).await?;
+        let mut certificates = Certificates::default();
+        let mut load = |tls: &Option<TlsConfig>, protocol| {
+            let tls = tls.clone().map(|tls| certificates.load(tls, ClientAuth::Required, protocol));
+            tls.transpose().map_err(StartError::from)
+        };
+        let tls = load(&config.config.tls, Protocol::Http2)?;
+        let (grpc, grpc_addr) = Incoming::on_port(config.grpc_addr, tls).await?;
+        let tls = load(&config.config.http.tls, Protocol::Http1)?;
+        let (http, http_addr) = Incoming::on_port(config.http_addr, tls).await?;
+        let grpc_socket = config.grpc_socket.as_deref().map(Incoming::on_socket).transpose()?;
         let stop = watch::Sender::new(false);
         let health = HealthReporter::new();
         let mut listeners = JoinSet::new();
         let admin_addr = match &config.config.admin {
             None => None,
             Some(admin) => {
-                let admin = AdminListener::open(admin, &config.policies, &store, pdp.clone()).await?;
+                let admin =
+                    AdminListener::open(admin, &config.policies, &store, pdp.clone(), &mut certificates)
+                        .await?;
                 let addr = admin.addr;
                 listeners.spawn(admin.serve(stopped(&stop)));
                 Some(addr)
             }
         };
-        let ext_authz = config.config.ext_authz;
         // The last one is served only if it is configured.
-        for service in SERVICES.into_iter().take(if ext_authz.is_some() { 3 } else { 2 }) {
+        let is_checking = config.config.ext_authz.is_some();
+        for service in SERVICES.into_iter().take(if is_checking { 3 } else { 2 }) {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
-        listeners.spawn(serve_grpc(grpc_listener, pdp, ext_authz, &health, stopped(&stop))?);
-        let http = axum::serve(http_listener, health::routes(store.store()));
+        for incoming in [Some(grpc), grpc_socket].into_iter().flatten() {
+            listeners.spawn(serve_grpc(incoming, pdp.clone(), &config.config, &health, stopped(&stop))?);
+        }
+        let faults = certificates.clone();
+        let http = axum::serve(http, health::routes(store.store(), move || faults.faults()));
         listeners.spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
-        Ok(Self { grpc_addr, http_addr, admin_addr, store, health, stop, listeners })
+        listeners.spawn(certificates.clone().watch(stopped(&stop)));
+        Ok(Self {
+            grpc_addr,
+            is_grpc_over_tls: config.config.tls.is_some(),
+            http_addr,
+            store,
+            admin_addr,
+            certificates,
+            health,
+            stop,
+            listeners,
+        })
     }
 
     /// Waits for a listener to end by itself, which is a fault.
@@ -267,43 +317,42 @@ impl RunningServer {
 }
 
 fn refuse_exposure(config: &ServerConfig) -> Result<(), StartError> {
-    let admin = config.config.admin.as_ref().filter(|admin| admin.tls.is_none()).map(|admin| admin.listen);
-    let addrs = [config.grpc_addr, config.http_addr].into_iter().chain(admin);
-    let exposed = { addrs }.find(|addr| !addr.ip().is_loopback());
+    let Config { admin, tls, http, .. } = &config.config;
+    let grpc = (config.grpc_addr, tls.is_some());
+    let http = (config.http_addr, http.tls.is_some());
+    let admin = admin.as_ref().map(|admin| (admin.listen, admin.tls.is_some()));
+    let mut listeners = [grpc, http].into_iter().chain(admin);
+    let exposed = listeners.find(|(addr, is_protected)| !is_protected && !addr.ip().is_loopback());
     match (config.exposure, exposed) {
-        (Exposure::Loopback, Some(addr)) => Err(StartError::Exposed(addr)),
+        (Exposure::Loopback, Some((addr, _))) => Err(StartError::Exposed(addr)),
         _ => Ok(()),
     }
 }
 
-async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bind = async {
-        let listener = TcpListener::bind(addr).await?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
-    };
-    bind.await.map_err(|cause| StartError::Bind { addr, cause })
-}
-
 fn serve_grpc(
-    listener: TcpListener,
+    incoming: Incoming,
     pdp: Arc<Pdp>,
-    ext_authz: Option<ExtAuthzConfig>,
+    config: &Config,
     health: &HealthReporter,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, StartError> {
+    let Config { ext_authz, callers, .. } = config.clone();
     let decisions = SERVICES.into_iter().skip(1).take(if ext_authz.is_some() { 2 } else { 1 });
     let served: Vec<&str> = decisions.chain(["grpc.health.v1.Health"]).collect();
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
+    let named = |names: Option<BTreeSet<String>>| Callers::new(names.map(ClientNames::from_iter));
+    let authorize = Authorize::service(pdp.clone());
+    let authorize = InterceptedService::new(authorize, named(callers.authorization_service));
+    let ext_authz = ext_authz.map(|config| {
+        InterceptedService::new(ExtAuthz::new(pdp, config).into_service(), named(callers.ext_authz))
+    });
     let server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT)
-        .add_service(Authorize::service(pdp.clone()))
-        .add_optional_service(ext_authz.map(|config| ExtAuthz::new(pdp, config).into_service()))
+        .add_service(authorize)
+        .add_optional_service(ext_authz)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
         .add_service(reflection(&served).build_v1()?)
         .add_service(reflection(&served).build_v1alpha()?);
-    // `Server::tcp_nodelay` does not reach a listener of our own.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Ok(async { server.serve_with_incoming_shutdown(incoming, stopped).await.map_err(io::Error::other) })
 }
 

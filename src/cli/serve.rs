@@ -27,6 +27,9 @@ pub(super) struct ServeArgs {
     /// Where to serve gRPC
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:50051", env = "ECS_AUTHZ_GRPC_ADDR")]
     grpc_addr: SocketAddr,
+    /// A Unix domain socket to serve gRPC on, too, for processes of this user and group (its mode is 0660)
+    #[arg(long, value_name = "PATH", env = "ECS_AUTHZ_GRPC_SOCKET")]
+    grpc_socket: Option<PathBuf>,
     /// Where to serve health over HTTP: /livez and /readyz
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", env = "ECS_AUTHZ_HTTP_ADDR")]
     http_addr: SocketAddr,
@@ -41,7 +44,7 @@ pub(super) struct ServeArgs {
     /// The most memory for cached policies, in MiB; by default a quarter of the container's limit, or 64
     #[arg(long, value_name = "MIB", env = "ECS_AUTHZ_CACHE_MIB")]
     cache_mib: Option<u64>,
-    /// A configuration file (TOML): Envoy's ext_authz
+    /// A configuration file (TOML): TLS, Envoy's ext_authz, and the policy admin service
     #[arg(long, value_name = "FILE", env = "ECS_AUTHZ_CONFIG")]
     config: Option<PathBuf>,
     /// Listen beyond loopback without TLS, because something else protects the traffic
@@ -55,6 +58,7 @@ impl ServeArgs {
             policies: self.policies()?,
             tables: self.tables.tables.clone(),
             grpc_addr: self.grpc_addr,
+            grpc_socket: self.grpc_socket.clone(),
             http_addr: self.http_addr,
             defaults: Defaults { dependency_mode: self.dependency_mode.into(), region: self.region.clone() },
             cache: self.cache_size(),
@@ -124,6 +128,10 @@ fn announce(server: &RunningServer) -> io::Result<()> {
         OpenStore::Postgres(_) => tracing::info!(%http_addr, "health is served at /readyz"),
     }
     let mut out = io::stdout().lock();
+    if server.is_grpc_over_tls {
+        writeln!(out, "ready on {grpc_addr}, over TLS")?;
+        return out.flush();
+    }
     writeln!(
         out,
         "ready on {grpc_addr}, try: grpcurl -plaintext -d '{{\"pattern\":\"ecs:servers:st*\"}}' {grpc_addr} \

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::tls::{ClientAuth, MinimumVersion, TlsConfig, is_client_name};
 use crate::grpc::admin::MAX_TOKEN_BYTES;
 
 /// The fewest characters of a token: what 128 bits take in hexadecimal.
@@ -49,6 +50,9 @@ pub struct AdminTls {
     pub key: PathBuf,
     /// The authorities that sign the certificates of clients.
     pub client_ca: Option<PathBuf>,
+    /// The oldest version of TLS that is spoken.
+    #[serde(default)]
+    pub minimum_version: MinimumVersion,
     /// The names of clients that are let in, each whole: a URI such as a SPIFFE id, or a DNS name, among the alternative
     /// names of the certificate.
     #[serde(default)]
@@ -123,12 +127,21 @@ impl AdminConfig {
     /// The files are named as seen from the configuration's folder.
     pub(super) fn resolve(&mut self, folder: &Path) {
         let of_tls = self.tls.iter_mut().flat_map(|tls| {
-            let AdminTls { certificate, key, client_ca, clients: _ } = tls;
+            let AdminTls { certificate, key, client_ca, minimum_version: _, clients: _ } = tls;
             [certificate, key].into_iter().chain(client_ca)
         });
         for file in self.token.iter_mut().map(|token| &mut token.file).chain(of_tls) {
             *file = folder.join(&*file);
         }
+    }
+
+    /// TLS of the listener, and whether clients need a certificate.
+    #[must_use]
+    pub fn listener_tls(&self) -> Option<(TlsConfig, ClientAuth)> {
+        let AdminTls { certificate, key, client_ca, minimum_version, clients: _ } = self.tls.clone()?;
+        // Who has a token needs no certificate.
+        let clients = if self.token.is_empty() { ClientAuth::Required } else { ClientAuth::Optional };
+        Some((TlsConfig { certificate, key, client_ca, minimum_version }, clients))
     }
 
     /// The tokens by name.
@@ -154,17 +167,6 @@ impl AdminConfig {
 fn is_token_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
-}
-
-/// One that can stand in a certificate. Other forms would never match, and a look-alike of `token:NAME` would stand in the
-/// history.
-fn is_client_name(name: &str) -> bool {
-    let is_graphic = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-    let is_dns = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-    match name.split_once("://") {
-        Some((scheme, rest)) => is_graphic && is_dns(scheme) && !scheme.is_empty() && !rest.is_empty(),
-        None => is_graphic && is_dns(name),
-    }
 }
 
 impl TokenConfig {

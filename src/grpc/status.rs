@@ -29,6 +29,9 @@ pub enum CallError {
     /// Nobody who may administer.
     #[error("expected a bearer token or a client certificate that the configuration knows")]
     Unauthenticated,
+    /// Somebody who is known, and not named for this service.
+    #[error("the configuration does not name the client of this certificate for this service")]
+    Forbidden,
     /// What an administrator asks for is not there.
     #[error("{0}")]
     Missing(String),
@@ -53,6 +56,7 @@ impl CallError {
             Self::Unavailable | Self::Behind { .. } | Self::Database => Code::Unavailable,
             Self::DeadlineExceeded | Self::TooLong(_) => Code::DeadlineExceeded,
             Self::Unauthenticated => Code::Unauthenticated,
+            Self::Forbidden => Code::PermissionDenied,
             Self::Missing(_) => Code::NotFound,
             Self::Conflict(_) => Code::Aborted,
             Self::Precondition(_) => Code::FailedPrecondition,

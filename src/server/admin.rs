@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::server::{Router, TcpIncoming};
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+use tonic::transport::server::Router;
 
-use super::{OpenStore, PolicySource, StartError, bind, reflection, transport};
-use crate::config::admin::{AdminConfig, AdminTls, SecretError, read};
+use super::incoming::Incoming;
+use super::tls::{Certificates, Protocol, TlsError};
+use super::{OpenStore, PolicySource, StartError, reflection, transport};
+use crate::config::admin::{AdminConfig, SecretError};
 use crate::grpc::admin::{Access, PolicyAdmin};
 use crate::pdp::Pdp;
 use crate::store::postgres::OpenError;
@@ -20,8 +21,6 @@ const SERVICE: &str = "ecs.authz.v1.PolicyAdminService";
 const MAX_CONCURRENT_STREAMS: u32 = 16;
 /// The most time of a call, a bit more than an answer has.
 const CALL_TIMEOUT: Duration = Duration::from_secs(65);
-/// How long a client may take to shake hands.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why policies can't be administered as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -29,20 +28,12 @@ pub enum AdminListenerError {
     /// Files are administered by editing them.
     #[error("expected policies in a database: those in files are edited there, take `[admin]` out")]
     NoDatabase,
-    /// A token, a certificate or a key can't be used.
+    /// A token can't be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The certificate, its key, or the authority can't be used together.
-    #[error("no TLS can be set up with the certificate `{}`, its key `{}` and the authorities in `{}`",
-        .tls.certificate.display(), .tls.key.display(),
-        .tls.client_ca.as_ref().map(|file| file.display().to_string()).unwrap_or_default())]
-    Tls {
-        /// The files.
-        tls: AdminTls,
-        /// What is wrong with one of them.
-        #[source]
-        cause: tonic::transport::Error,
-    },
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The connections to the database can't be set up.
     #[error("the connections to the database can't be set up")]
     Connections(#[from] OpenError),
@@ -51,7 +42,7 @@ pub enum AdminListenerError {
 /// A listener that is bound.
 pub(super) struct AdminListener {
     pub(super) addr: SocketAddr,
-    incoming: TcpIncoming,
+    incoming: Incoming,
     router: Router,
 }
 
@@ -61,23 +52,22 @@ impl AdminListener {
         source: &PolicySource,
         store: &OpenStore,
         pdp: Arc<Pdp>,
+        certificates: &mut Certificates,
     ) -> Result<Self, StartError> {
         let (PolicySource::Postgres(settings), OpenStore::Postgres(store)) = (source, store) else {
             return Err(AdminListenerError::NoDatabase.into());
         };
         let administration = Administration::new(settings).map_err(AdminListenerError::from)?;
-        let mut server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT);
-        if let Some(tls) = &config.tls {
-            let unusable = |cause| AdminListenerError::Tls { tls: tls.clone(), cause };
-            server = server.tls_config(tls_config(tls, config)?).map_err(unusable)?;
-        }
+        let tls =
+            config.listener_tls().map(|(tls, clients)| certificates.load(tls, clients, Protocol::Http2));
+        let tls = tls.transpose().map_err(AdminListenerError::from)?;
         let service = PolicyAdmin::service(pdp, store.clone(), administration, access(config)?);
-        let router = server
+        let router = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT)
             .add_service(service)
             .add_service(reflection(&[SERVICE]).build_v1()?)
             .add_service(reflection(&[SERVICE]).build_v1alpha()?);
-        let (listener, addr) = bind(config.listen).await?;
-        Ok(Self { addr, incoming: TcpIncoming::from(listener).with_nodelay(Some(true)), router })
+        let (incoming, addr) = Incoming::on_port(config.listen, tls).await?;
+        Ok(Self { addr, incoming, router })
     }
 
     /// Serves until it is told to stop.
@@ -90,16 +80,4 @@ impl AdminListener {
 /// Reads the tokens.
 fn access(config: &AdminConfig) -> Result<Access, AdminListenerError> {
     Ok(Access::new(config.tokens()?, config.tls.iter().flat_map(|tls| tls.clients.clone())))
-}
-
-fn tls_config(tls: &AdminTls, config: &AdminConfig) -> Result<ServerTlsConfig, AdminListenerError> {
-    let identity = Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?);
-    let server = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIMEOUT);
-    Ok(match &tls.client_ca {
-        None => server,
-        Some(authority) => server
-            .client_ca_root(Certificate::from_pem(read(authority)?))
-            // Who has a token needs no certificate.
-            .client_auth_optional(!config.token.is_empty()),
-    })
 }

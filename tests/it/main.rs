@@ -57,6 +57,7 @@ mod shared_sets;
 mod support;
 mod sync;
 mod tables;
+mod tls;
 mod tools;
 mod unanswered;
 
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         shared_sets::trials(),
         sync::trials(),
         tables::trials(),
+        tls::trials(),
         tools::trials(),
         unanswered::trials(),
     ]

@@ -80,10 +80,24 @@ impl Authority {
 
     /// A certificate for these URIs and DNS names, and its key.
     pub(crate) fn issue_pem(&self, names: &[&str]) -> (String, String) {
+        self.issue_pem_with(names, |_| {})
+    }
+
+    /// One that is over.
+    pub(crate) fn issue_expired_pem(&self, names: &[&str]) -> (String, String) {
+        self.issue_pem_with(names, expire)
+    }
+
+    fn issue_pem_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let (dns, uris): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| !name.contains("://"));
         let (certificate, key) = self.sign(&uris, |params| {
             let dns = dns.iter().map(|name| SanType::DnsName((*name).try_into().unwrap()));
             params.subject_alt_names.extend(dns);
+            change(params);
         });
         (certificate.pem(), key.serialize_pem())
     }
@@ -111,6 +125,11 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
+}
+
+fn expire(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
 }
 
 struct World {
@@ -280,10 +299,7 @@ fn a_forged_certificate_header_has_no_effect(world: &World) {
 }
 
 fn who_has_no_good_certificate_is_not_heard(world: &World) {
-    let expired = world.authority.issue_with(&[BATCH], |params| {
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2021, 1, 1);
-    });
+    let expired = world.authority.issue_with(&[BATCH], expire);
     let by_subject = world.authority.issue_with(&[], |params| {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, BATCH);

@@ -45,6 +45,14 @@ impl Serving {
         line.unwrap_or_else(|| panic!("expected a line with {expected}"))
     }
 
+    /// Lets it open this many files more than it has, and no more.
+    pub(crate) fn spare_files(&self, more: usize) {
+        let pid = self.0.id().to_string();
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its files").count();
+        let limit = format!("--nofile={}", open + more);
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("prlimit").success());
+    }
+
     /// What it said before it failed, without having served anything.
     pub(crate) fn fault(mut self) -> String {
         assert_eq!(self.0.wait().expect("an end").code(), Some(1));

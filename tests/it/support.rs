@@ -117,6 +117,7 @@ pub(crate) fn config(policies: &Path) -> ServerConfig {
         policies: PolicySource::Directory(policies.to_owned()),
         tables: Vec::new(),
         grpc_addr: ([127, 0, 0, 1], 0).into(),
+        grpc_socket: None,
         http_addr: ([127, 0, 0, 1], 0).into(),
         defaults: Defaults::default(),
         cache: CacheSize::Bytes(16 * 1_024 * 1_024),

@@ -1,17 +1,16 @@
 //! Who may administer policies: those with a bearer token that the configuration names, or with a client certificate for
 //! one of its names.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use crate::grpc::peer::{ClientNames, Peer};
 use crate::grpc::status::CallError;
 
 /// The most bytes of a token. A longer one is not looked at.
@@ -26,7 +25,7 @@ pub struct Access {
 #[derive(Debug, Default)]
 struct Known {
     tokens: Vec<Token>,
-    clients: BTreeSet<String>,
+    clients: ClientNames,
 }
 
 /// A token by its digest: the token itself is not kept.
@@ -60,19 +59,14 @@ impl Access {
         clients: impl IntoIterator<Item = String>,
     ) -> Self {
         let tokens = tokens.into_iter().map(|(name, token)| Token { name, digest: digest(&token) });
-        let clients = clients.into_iter().map(|name| match name.contains("://") {
-            true => name,
-            // Letter case makes no difference in DNS.
-            false => name.to_ascii_lowercase(),
-        });
-        Self { known: Arc::new(Known { tokens: tokens.collect(), clients: clients.collect() }) }
+        Self { known: Arc::new(Known { tokens: tokens.collect(), clients: clients.into_iter().collect() }) }
     }
 
     fn actor(&self, request: &Request<()>) -> Option<Actor> {
         // Who shows a token wants to be known by it, so a wrong one is not overlooked for a certificate.
         match request.metadata().contains_key("authorization") {
             true => self.known.by_token(request.metadata()),
-            false => self.known.by_certificate(request.peer_certs()?.first()?),
+            false => self.known.by_certificate(request.extensions().get()?),
         }
     }
 }
@@ -104,11 +98,8 @@ impl Known {
         found
     }
 
-    fn by_certificate(&self, certificate: &CertificateDer<'_>) -> Option<Actor> {
-        let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
-        let uris = certificate.valid_uri_names().map(ToOwned::to_owned);
-        let mut names = uris.chain(certificate.valid_dns_names().map(str::to_ascii_lowercase));
-        names.find(|name| self.clients.contains(name)).map(|name| Actor(name.into()))
+    fn by_certificate(&self, peer: &Peer) -> Option<Actor> {
+        self.clients.find(peer).map(|name| Actor(name.into()))
     }
 }
 

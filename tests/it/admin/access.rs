@@ -1,6 +1,6 @@
 //! Who may administer: nobody by default, and then those alone who are named.
 
-use ecs_authz::config::AdminTls;
+use ecs_authz::config::{AdminTls, MinimumVersion};
 use ecs_authz::server::{AdminListenerError, StartError};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
@@ -148,6 +148,7 @@ impl TlsWorld {
             certificate: file("certificate", &certificate),
             key: file("key", &key),
             client_ca: Some(file("authority", &authority.pem)),
+            minimum_version: MinimumVersion::default(),
             clients: [NAMED.to_owned(), "deployer.example".to_owned()].into(),
         };
         let token = TokenConfig { name: "tests".into(), file: file("token", TOKEN) };
@@ -258,6 +259,7 @@ fn secrets_that_can_t_be_used_are_named_at_the_start() {
             certificate: folder.path().join("certificate"),
             key: folder.path().join("key"),
             client_ca: None,
+            minimum_version: MinimumVersion::default(),
             clients: [].into(),
         };
         fs::write(&tls.certificate, "x").unwrap();
