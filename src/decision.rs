@@ -49,6 +49,43 @@ pub enum DenyReason {
     MissingDependency,
 }
 
+impl DenyReason {
+    /// All reasons, in their order.
+    pub const ALL: [Self; 12] = [
+        Self::NonCanonicalPath,
+        Self::UnknownOperation,
+        Self::BodyRequired,
+        Self::BodyNotAnObject,
+        Self::BodyKeyCount,
+        Self::BodyKeyUnknown,
+        Self::BodyTruncated,
+        Self::BodyEncoded,
+        Self::ProjectMismatch,
+        Self::ExplicitDeny,
+        Self::NoMatchingAllow,
+        Self::MissingDependency,
+    ];
+
+    /// The name for people and programs outside of the contract: the contract's without its prefix.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NonCanonicalPath => "NON_CANONICAL_PATH",
+            Self::UnknownOperation => "UNKNOWN_OPERATION",
+            Self::BodyRequired => "BODY_REQUIRED",
+            Self::BodyNotAnObject => "BODY_NOT_AN_OBJECT",
+            Self::BodyKeyCount => "BODY_KEY_COUNT",
+            Self::BodyKeyUnknown => "BODY_KEY_UNKNOWN",
+            Self::BodyTruncated => "BODY_TRUNCATED",
+            Self::BodyEncoded => "BODY_ENCODED",
+            Self::ProjectMismatch => "PROJECT_MISMATCH",
+            Self::ExplicitDeny => "EXPLICIT_DENY",
+            Self::NoMatchingAllow => "NO_MATCHING_ALLOW",
+            Self::MissingDependency => "MISSING_DEPENDENCY",
+        }
+    }
+}
+
 /// What dependency actions do to the decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DependencyMode {

@@ -3,6 +3,9 @@
 //! The wire types are always named `pb::…`. A decision is an answer; a fault of the caller or of ours is a gRPC
 //! status, and which ones there are is the closed set of [`status`].
 
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+
 pub mod admin;
 pub mod authorize;
 mod deadline;
@@ -30,3 +33,24 @@ pub use wire::ecs::authz::v1 as pb;
 
 /// The contract as descriptors, which reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("ecs_authz");
+
+/// All methods that may be served: service and name.
+pub fn methods() -> impl Iterator<Item = (String, String)> {
+    let sets = [
+        FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let files =
+        sets.into_iter().filter_map(|set| FileDescriptorSet::decode(set).ok()).flat_map(|set| set.file);
+    files.flat_map(|file| {
+        let package = file.package().to_owned();
+        let services =
+            file.service.into_iter().map(move |service| (format!("{package}.{}", service.name()), service));
+        services.flat_map(|(name, service)| {
+            let methods = service.method.into_iter();
+            methods.map(move |method| (name.clone(), method.name().to_owned()))
+        })
+    })
+}

@@ -37,7 +37,7 @@
 //! 4. **Evaluate.** [`policy::evaluate()`] asks the set for a verdict on each required action and on each dependency, on
 //!    each resource that the call touches, under the conditions of its [`policy::Scene`];
 //!    [`decision::Decision::of`] makes the decision of them: the one place that can say allow.
-//! 5. **Record** the decision, and **render** it: [`grpc::render`].
+//! 5. **Record** the decision, count it ([`metrics`]), and **render** it: [`grpc::render`].
 //!
 //! It goes one way. What keeps us from knowing is an error on the way, and no error becomes a decision.
 //!
@@ -49,15 +49,17 @@
 //! | [`decision`] | catalog |
 //! | [`request`] | catalog, decision |
 //! | [`policy`] | catalog, decision, request |
-//! | [`store`] | catalog, policy, request |
+//! | [`store`] | catalog, policy, request, tally |
 //! | [`pdp`] | catalog, decision, policy, request, store |
-//! | [`grpc`] | catalog, clock, decision, pdp, policy, request, store |
+//! | [`metrics`] | catalog, decision, pdp, store, tally |
+//! | [`grpc`] | catalog, clock, decision, metrics, pdp, policy, request, store |
 //! | [`health`] | store |
 //! | [`config`] | grpc |
-//! | [`server`] | catalog, config, decision, grpc, health, pdp, store |
+//! | [`server`] | catalog, config, decision, grpc, health, metrics, pdp, store |
 //! | [`cli`] | catalog, clock, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
 //! | [`envoy`] | catalog, request |
 //! | [`clock`] | nothing of ours |
+//! | [`tally`] | nothing of ours |
 //! | [`telemetry`] | nothing of ours |
 //!
 //! The first four are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
@@ -71,9 +73,11 @@ pub mod decision;
 pub mod envoy;
 pub mod grpc;
 pub mod health;
+pub mod metrics;
 pub mod pdp;
 pub mod policy;
 pub mod request;
 pub mod server;
 pub mod store;
+pub mod tally;
 pub mod telemetry;

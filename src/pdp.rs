@@ -10,7 +10,7 @@ use crate::catalog::{ActionId, Call, Catalog, ResolveError};
 use crate::decision::{Decision, DenyReason, DependencyMode};
 use crate::policy::{Evaluation, Permission, PolicySet, Scene, Setting, evaluate};
 use crate::request::{Caller, Identity, Request};
-use crate::store::cache::{LoadedPolicies, PolicyCache};
+use crate::store::cache::{CacheCounters, LoadedPolicies, PolicyCache};
 use crate::store::{Revision, StoreError};
 
 /// Decides requests.
@@ -200,6 +200,11 @@ impl Pdp {
     #[must_use]
     pub fn is_behind(&self, identity: &Identity, minimum: u64) -> bool {
         self.policies.revision(&identity.domain_id) < Revision(minimum)
+    }
+
+    /// What the cache of policies has done, and what it holds.
+    pub async fn cache_counters(&self) -> CacheCounters {
+        self.policies.counters().await
     }
 
     /// The table of operations and actions.

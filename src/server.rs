@@ -16,14 +16,16 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower_layer::{Identity, Stack};
 
 use crate::catalog::{Catalog, CatalogError, Source};
 use crate::config::{ClientAuth, Config, TlsConfig};
-use crate::grpc::FILE_DESCRIPTOR_SET;
 use crate::grpc::authorize::Authorize;
 use crate::grpc::ext_authz::ExtAuthz;
 use crate::grpc::peer::{Callers, ClientNames};
+use crate::grpc::{self, FILE_DESCRIPTOR_SET};
 use crate::health;
+use crate::metrics::{self, CountCalls, Metrics};
 use crate::pdp::{Defaults, Pdp};
 use crate::store::cache::PolicyCache;
 use crate::store::directory::OpenError;
@@ -73,7 +75,7 @@ pub struct ServerConfig {
     pub grpc_addr: SocketAddr,
     /// The Unix domain socket where gRPC is served, too.
     pub grpc_socket: Option<PathBuf>,
-    /// Where health is served over HTTP.
+    /// Where health and metrics are served over HTTP.
     pub http_addr: SocketAddr,
     /// What holds where requests do not say otherwise.
     pub defaults: Defaults,
@@ -223,6 +225,7 @@ impl RunningServer {
         let store = config.policies.open(catalog.clone()).await?;
         let cache = config.cache.choose();
         tracing::info!("policies are cached in at most {cache}");
+        let metrics = Metrics::new(catalog.clone(), grpc::methods());
         let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults, cache.bytes));
 
         let mut certificates = Certificates::default();
@@ -241,9 +244,15 @@ impl RunningServer {
         let admin_addr = match &config.config.admin {
             None => None,
             Some(admin) => {
-                let admin =
-                    AdminListener::open(admin, &config.policies, &store, pdp.clone(), &mut certificates)
-                        .await?;
+                let admin = AdminListener::open(
+                    admin,
+                    &config.policies,
+                    &store,
+                    pdp.clone(),
+                    &metrics,
+                    &mut certificates,
+                )
+                .await?;
                 let addr = admin.addr;
                 listeners.spawn(admin.serve(stopped(&stop)));
                 Some(addr)
@@ -255,10 +264,12 @@ impl RunningServer {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
         for incoming in [Some(grpc), grpc_socket].into_iter().flatten() {
-            listeners.spawn(serve_grpc(incoming, pdp.clone(), &config.config, &health, stopped(&stop))?);
+            let stopped = stopped(&stop);
+            listeners.spawn(serve_grpc(incoming, pdp.clone(), &config.config, &metrics, &health, stopped)?);
         }
         let faults = certificates.clone();
-        let http = axum::serve(http, health::routes(store.store(), move || faults.faults()));
+        let routes = health::routes(store.store(), move || faults.faults());
+        let http = axum::serve(http, routes.merge(metrics::routes(metrics, pdp, store.store())));
         listeners.spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
         listeners.spawn(certificates.clone().watch(stopped(&stop)));
         Ok(Self {
@@ -333,6 +344,7 @@ fn serve_grpc(
     incoming: Incoming,
     pdp: Arc<Pdp>,
     config: &Config,
+    metrics: &Metrics,
     health: &HealthReporter,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, StartError> {
@@ -341,12 +353,13 @@ fn serve_grpc(
     let served: Vec<&str> = decisions.chain(["grpc.health.v1.Health"]).collect();
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let named = |names: Option<BTreeSet<String>>| Callers::new(names.map(ClientNames::from_iter));
-    let authorize = Authorize::service(pdp.clone());
+    let authorize = Authorize::service(pdp.clone(), metrics.decisions.clone());
     let authorize = InterceptedService::new(authorize, named(callers.authorization_service));
     let ext_authz = ext_authz.map(|config| {
-        InterceptedService::new(ExtAuthz::new(pdp, config).into_service(), named(callers.ext_authz))
+        let service = ExtAuthz::new(pdp, metrics.decisions.clone(), config).into_service();
+        InterceptedService::new(service, named(callers.ext_authz))
     });
-    let server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT)
+    let server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, metrics)
         .add_service(authorize)
         .add_optional_service(ext_authz)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
@@ -357,7 +370,12 @@ fn serve_grpc(
 }
 
 /// A server with these limits of a connection's streams and of a call's time, and with those that hold for every listener.
-fn transport(max_concurrent_streams: u32, call_timeout: Duration) -> Server {
+/// Its calls are counted.
+fn transport(
+    max_concurrent_streams: u32,
+    call_timeout: Duration,
+    metrics: &Metrics,
+) -> Server<Stack<CountCalls, Identity>> {
     Server::builder()
         .max_concurrent_streams(max_concurrent_streams)
         .timeout(call_timeout)
@@ -365,6 +383,7 @@ fn transport(max_concurrent_streams: u32, call_timeout: Duration) -> Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+        .layer(CountCalls(metrics.calls.clone()))
 }
 
 /// Tells clients of these services.

@@ -14,8 +14,11 @@ use tokio::sync::watch;
 use crate::policy::Grant;
 use crate::request::Identity;
 
+pub use counters::{Reloads, StoreCounters};
+
 pub mod cache;
 pub mod content;
+mod counters;
 pub mod directory;
 pub mod name;
 pub mod plan;
@@ -68,6 +71,11 @@ pub trait PolicyStore: fmt::Debug + Send + Sync {
 
     /// How the store is.
     fn health(&self) -> StoreHealth;
+
+    /// What it has done.
+    fn counters(&self) -> StoreCounters {
+        StoreCounters::default()
+    }
 }
 
 /// How far what is known of a store can be trusted.

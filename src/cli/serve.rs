@@ -30,7 +30,7 @@ pub(super) struct ServeArgs {
     /// A Unix domain socket to serve gRPC on, too, for processes of this user and group (its mode is 0660)
     #[arg(long, value_name = "PATH", env = "ECS_AUTHZ_GRPC_SOCKET")]
     grpc_socket: Option<PathBuf>,
-    /// Where to serve health over HTTP: /livez and /readyz
+    /// Where to serve HTTP: /livez, /readyz and /metrics
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", env = "ECS_AUTHZ_HTTP_ADDR")]
     http_addr: SocketAddr,
     #[command(flatten)]

@@ -14,6 +14,7 @@ use super::{deadline, parse, pb, permission};
 use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
 use crate::clock;
 use crate::decision::DenyReason;
+use crate::metrics::Decisions;
 use crate::pdp::Pdp;
 use crate::policy::{Pattern, Version};
 use crate::request::{self, Identity, InvalidRequest, check_call};
@@ -36,16 +37,17 @@ enum Patience {
 #[derive(Debug)]
 pub struct Authorize {
     pdp: Arc<Pdp>,
+    decisions: Arc<Decisions>,
 }
 
 impl Authorize {
-    /// The service over a decision point.
+    /// The service over a decision point, with its decisions counted.
     #[must_use]
-    pub fn service(pdp: Arc<Pdp>) -> AuthorizationServiceServer<Self> {
-        AuthorizationServiceServer::new(Self { pdp }).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    pub fn service(pdp: Arc<Pdp>, decisions: Arc<Decisions>) -> AuthorizationServiceServer<Self> {
+        AuthorizationServiceServer::new(Self { pdp, decisions }).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Parses, decides and renders one request.
+    /// Parses, decides, counts and renders one request.
     async fn authorize_one(
         &self,
         message: pb::AuthorizeRequest,
@@ -62,6 +64,7 @@ impl Authorize {
         }
         let decided = timeout_at(deadline, self.pdp.decide(&request)).await;
         let response = decided.map_err(|_| self.too_late(identity, minimum))??;
+        self.decisions.decided(&response);
         let decision_id = clock::decision_id();
         let rendering = Rendering { decision_id, request_id, explain };
         Ok(render::response(&response, self.pdp.catalog(), rendering))
@@ -96,7 +99,8 @@ impl AuthorizationService for Authorize {
         request: Request<pb::AuthorizeRequest>,
     ) -> Result<Response<pb::AuthorizeResponse>, Status> {
         let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
-        let response = self.authorize_one(request.into_inner(), deadline, Patience::UntilDeadline).await?;
+        let decided = self.authorize_one(request.into_inner(), deadline, Patience::UntilDeadline).await;
+        let response = decided.inspect_err(|error| self.decisions.failed(error.failure()))?;
         record(&response);
         Ok(Response::new(response))
     }
@@ -126,7 +130,10 @@ impl AuthorizationService for Authorize {
                     record(&response);
                     pb::batch_authorize_result::Result::Response(response)
                 }
-                Err(error) => pb::batch_authorize_result::Result::Error(error.into_batch_error(request_id)),
+                Err(error) => {
+                    self.decisions.failed(error.failure());
+                    pb::batch_authorize_result::Result::Error(error.into_batch_error(request_id))
+                }
             };
             results.push(pb::BatchAuthorizeResult { result: Some(result) });
         }

@@ -15,6 +15,7 @@ use super::deadline;
 use super::wire::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use super::wire::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use crate::clock;
+use crate::metrics::{Decisions, Failure};
 use crate::pdp::Pdp;
 
 pub use identity::{Fields, IdentityHeaders, JwtMetadata, Mtls, MtlsPrincipal, PrincipalSource};
@@ -53,14 +54,15 @@ impl ExtAuthzConfig {
 #[derive(Debug)]
 pub struct ExtAuthz {
     pdp: Arc<Pdp>,
+    decisions: Arc<Decisions>,
     config: ExtAuthzConfig,
 }
 
 impl ExtAuthz {
-    /// Checks over a decision point.
+    /// Checks over a decision point, which are counted.
     #[must_use]
-    pub fn new(pdp: Arc<Pdp>, config: ExtAuthzConfig) -> Self {
-        Self { pdp, config }
+    pub fn new(pdp: Arc<Pdp>, decisions: Arc<Decisions>, config: ExtAuthzConfig) -> Self {
+        Self { pdp, decisions, config }
     }
 
     /// As a gRPC service.
@@ -76,21 +78,25 @@ impl ExtAuthz {
         let request = match parse::request(&self.config, &attributes) {
             Ok(request) => request,
             Err(denial) => {
-                tracing::debug!(decision_id, reason = denial.reason(), %denial, "denied");
+                self.decisions.denied(denial.reason());
+                tracing::debug!(decision_id, reason = denial.reason().name(), %denial, "denied");
                 return render::denial(&denial, &question);
             }
         };
         match timeout_at(deadline, self.pdp.decide(&request)).await {
             Ok(Ok(response)) => {
+                self.decisions.decided(&response);
                 let reason = response.decision().reason();
                 tracing::debug!(decision_id, ?reason, allow = response.decision().is_allow(), "decided");
                 render::response(&response, self.pdp.catalog(), &question)
             }
             Ok(Err(error)) => {
+                self.decisions.failed(Failure::Unavailable);
                 tracing::error!(decision_id, error = &error as &dyn std::error::Error, "no decision");
                 render::error("Authorization is not available.", &question)
             }
             Err(_) => {
+                self.decisions.failed(Failure::DeadlineExceeded);
                 tracing::warn!(decision_id, "no decision within the deadline");
                 render::error("Authorization took too long.", &question)
             }

@@ -158,3 +158,15 @@ pub fn wire_reason(reason: Option<DenyReason>) -> pb::DenyReason {
         Some(DenyReason::MissingDependency) => pb::DenyReason::MissingDependency,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_have_one_name_in_the_contract_and_elsewhere() {
+        for reason in DenyReason::ALL {
+            assert_eq!(reason_name(wire_reason(Some(reason))), reason.name());
+        }
+    }
+}

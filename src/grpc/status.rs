@@ -4,6 +4,7 @@ use tonic::{Code, Status};
 use tonic_types::{BadRequest, FieldViolation as StatusViolation, StatusExt as _};
 
 use super::pb;
+use crate::metrics::Failure;
 use crate::pdp::DecideError;
 use crate::request::{FieldViolation, InvalidRequest};
 use crate::store::postgres::administration::AdminError;
@@ -60,6 +61,21 @@ impl CallError {
             Self::Missing(_) => Code::NotFound,
             Self::Conflict(_) => Code::Aborted,
             Self::Precondition(_) => Code::FailedPrecondition,
+        }
+    }
+
+    /// What it is for a request that asks for a decision.
+    pub(super) fn failure(&self) -> Failure {
+        match self {
+            Self::Unavailable | Self::Database => Failure::Unavailable,
+            Self::Behind { .. } => Failure::Behind,
+            Self::DeadlineExceeded | Self::TooLong(_) => Failure::DeadlineExceeded,
+            Self::Invalid(_)
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::Missing(_)
+            | Self::Conflict(_)
+            | Self::Precondition(_) => Failure::Invalid,
         }
     }
 

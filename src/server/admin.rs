@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::transport::server::Router;
+use tower_layer::{Identity, Stack};
 
 use super::incoming::Incoming;
 use super::tls::{Certificates, Protocol, TlsError};
 use super::{OpenStore, PolicySource, StartError, reflection, transport};
 use crate::config::admin::{AdminConfig, SecretError};
 use crate::grpc::admin::{Access, PolicyAdmin};
+use crate::metrics::{CountCalls, Metrics};
 use crate::pdp::Pdp;
 use crate::store::postgres::OpenError;
 use crate::store::postgres::administration::Administration;
@@ -43,7 +45,7 @@ pub enum AdminListenerError {
 pub(super) struct AdminListener {
     pub(super) addr: SocketAddr,
     incoming: Incoming,
-    router: Router,
+    router: Router<Stack<CountCalls, Identity>>,
 }
 
 impl AdminListener {
@@ -52,6 +54,7 @@ impl AdminListener {
         source: &PolicySource,
         store: &OpenStore,
         pdp: Arc<Pdp>,
+        metrics: &Metrics,
         certificates: &mut Certificates,
     ) -> Result<Self, StartError> {
         let (PolicySource::Postgres(settings), OpenStore::Postgres(store)) = (source, store) else {
@@ -62,7 +65,7 @@ impl AdminListener {
             config.listener_tls().map(|(tls, clients)| certificates.load(tls, clients, Protocol::Http2));
         let tls = tls.transpose().map_err(AdminListenerError::from)?;
         let service = PolicyAdmin::service(pdp, store.clone(), administration, access(config)?);
-        let router = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT)
+        let router = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, metrics)
             .add_service(service)
             .add_service(reflection(&[SERVICE]).build_v1()?)
             .add_service(reflection(&[SERVICE]).build_v1alpha()?);

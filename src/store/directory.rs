@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreHealth};
+use super::{LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreCounters, StoreHealth};
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
 use crate::policy::{DocumentError, Grant, Scope, system};
@@ -32,12 +32,14 @@ pub use write::{Export, WriteError, check_export};
 mod fault;
 mod files;
 mod grants;
+mod loads;
 mod read;
 mod render;
 mod watch_files;
 mod write;
 
 use files::Listing;
+use loads::Loads;
 use read::Keep;
 
 /// The most faults or warnings that are shown at once.
@@ -52,6 +54,7 @@ pub struct DirectoryStore {
     current: ArcSwap<Snapshot>,
     health: ArcSwap<StoreHealth>,
     changed: watch::Sender<()>,
+    loads: Loads,
     /// What the last load saw. Held while loading: one load at a time.
     last_seen: Mutex<Option<Listing>>,
 }
@@ -109,6 +112,7 @@ impl DirectoryStore {
             current: ArcSwap::default(),
             health: ArcSwap::from_pointee(StoreHealth::Current),
             changed: watch::Sender::new(()),
+            loads: Loads::new(),
             last_seen: Mutex::new(None),
         };
         match store.reload() {
@@ -123,6 +127,12 @@ impl DirectoryStore {
     ///
     /// Every fault of the directory. The last good state stays, and [`PolicyStore::health`] shows the faults.
     pub fn reload(&self) -> Result<Change, Faults> {
+        let outcome = self.load_again();
+        self.loads.count(&outcome);
+        outcome
+    }
+
+    fn load_again(&self) -> Result<Change, Faults> {
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Until it is known what was read, it is worth another try.
         *last_seen = None;
@@ -136,9 +146,12 @@ impl DirectoryStore {
         self.health.store(Arc::new(StoreHealth::Current));
         let current = self.current.load();
         let next = current.next(reading.domains);
-        if next.revisions() == current.revisions() {
+        let (before, after) = (current.revisions(), next.revisions());
+        let changes = after.iter().filter(|(id, revision)| before.get(*id) != Some(revision)).count();
+        if changes == 0 {
             return Ok(Change::None);
         }
+        self.loads.learn(changes);
         self.current.store(Arc::new(next));
         self.changed.send_replace(());
         for warning in Faults(reading.warnings).lines(MAX_SHOWN) {
@@ -150,6 +163,13 @@ impl DirectoryStore {
     fn degrade(&self, why: impl fmt::Display) {
         let faults = why.to_string().lines().map(ToOwned::to_owned).collect();
         self.health.store(Arc::new(StoreHealth::Degraded { faults }));
+    }
+
+    /// The files are those of the last load. If it had no faults, what is served is what they say.
+    fn confirm(&self) {
+        if **self.health.load() == StoreHealth::Current {
+            self.loads.current.renew();
+        }
     }
 
     /// Whether the files are others than those of the last load, or that one could not read them.
@@ -228,6 +248,10 @@ impl PolicyStore for DirectoryStore {
 
     fn health(&self) -> StoreHealth {
         self.health.load().as_ref().clone()
+    }
+
+    fn counters(&self) -> StoreCounters {
+        self.loads.counters(self.domain_count())
     }
 }
 

@@ -16,7 +16,9 @@ use moka::policy::EvictionPolicy;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreError, StoreHealth};
+use super::{
+    Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreCounters, StoreError, StoreHealth,
+};
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
 use crate::policy::{CompiledPolicy, Document, Grant, Scope, system};
@@ -303,6 +305,10 @@ impl PolicyStore for PostgresStore {
             }
             Freshness::Expired => StoreHealth::Expired,
         }
+    }
+
+    fn counters(&self) -> StoreCounters {
+        self.known.counters()
     }
 }
 

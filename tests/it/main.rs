@@ -37,6 +37,7 @@ mod hostile;
 mod http2;
 mod identity;
 mod layout;
+mod metrics;
 mod mtls;
 mod permissions;
 mod postgres_clock;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         hostile::trials(),
         identity::trials(),
         layout::trials(),
+        metrics::trials(),
         mtls::trials(),
         permissions::trials(),
         postgres_clock::trials(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ecs_authz::catalog::Catalog;
 use ecs_authz::config::Config;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
+use ecs_authz::metrics::Metrics;
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::request::Identity;
 use ecs_authz::store::cache::PolicyCache;
@@ -122,13 +123,14 @@ impl Inside {
     async fn start(store: Arc<dyn PolicyStore>, mut server: Server) -> Self {
         let catalog = Arc::new(Catalog::published().unwrap());
         let cache = PolicyCache::new(store, catalog.action_count(), 1 << 20);
+        let decisions = Metrics::new(catalog.clone(), []).decisions;
         let pdp = Arc::new(Pdp::new(catalog, cache, Defaults::default()));
         let config = Config::load(SHIPPED_SERVICE.as_ref()).unwrap().ext_authz.unwrap();
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap().with_nodelay(Some(true));
         let port = incoming.local_addr().unwrap().port();
         let health = HealthReporter::new();
         let router = server
-            .add_service(ExtAuthz::new(pdp, config).into_service())
+            .add_service(ExtAuthz::new(pdp, decisions, config).into_service())
             .add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())));
         let mut tasks = JoinSet::new();
         tasks.spawn(async { router.serve_with_incoming(incoming).await.unwrap() });

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -178,14 +179,20 @@ pub(crate) async fn client(server: &RunningServer) -> Client {
 
 /// A GET over HTTP/1.1 by hand: status line and body.
 pub(crate) async fn get(server: &RunningServer, path: &str) -> (String, String) {
+    let (head, body) = http(server.http_addr, "GET", path).await;
+    (head.lines().next().unwrap().to_owned(), body)
+}
+
+/// A request over HTTP/1.1 by hand: head and body of the answer.
+pub(crate) async fn http(addr: SocketAddr, method: &str, path: &str) -> (String, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = TcpStream::connect(server.http_addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
+    (head.to_owned(), body.to_owned())
 }
 
 /// The program itself.

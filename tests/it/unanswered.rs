@@ -9,6 +9,7 @@ use ecs_authz::catalog::Catalog;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::grpc::wire::envoy::service::auth::v3 as ours;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::authorization_server::Authorization as _;
+use ecs_authz::metrics::Metrics;
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::policy::{CompiledPolicy, Document, Grant, Scope};
 use ecs_authz::request::Identity;
@@ -71,8 +72,9 @@ impl PolicyStore for Store {
 fn service(store: Store) -> ExtAuthz {
     let catalog = Arc::new(Catalog::published().unwrap());
     let cache = PolicyCache::new(Arc::new(store), catalog.action_count(), 1 << 20);
+    let decisions = Metrics::new(catalog.clone(), []).decisions;
     let pdp = Arc::new(Pdp::new(catalog, cache, Defaults::default()));
-    ExtAuthz::new(pdp, parsed(CONFIG).ext_authz.unwrap())
+    ExtAuthz::new(pdp, decisions, parsed(CONFIG).ext_authz.unwrap())
 }
 
 /// The bytes of the answer to a check that is handed over without a wire, with or without a `grpc-timeout`.

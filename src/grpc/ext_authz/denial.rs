@@ -1,6 +1,8 @@
 //! Why a checked request is denied before, or instead of, a decision. A fault of the client is a denial, never a gRPC
 //! error: Envoy takes an error for a fault of ours, and clients could cause it at will.
 
+use crate::decision::DenyReason;
+use crate::metrics::{Reason, Refusal};
 use crate::request::InvalidRequest;
 
 /// A denial that no policy made.
@@ -36,18 +38,18 @@ pub(super) enum Denial {
 }
 
 impl Denial {
-    /// The reason as metadata and headers tell it.
-    pub(super) fn reason(&self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::Identity(_) => "INVALID_IDENTITY",
-            Self::IdentityConflict => "IDENTITY_CONFLICT",
-            Self::Method(_) => "METHOD_REFUSED",
-            Self::OverrideHeader(_) => "OVERRIDE_HEADER",
+    /// The reason as metadata, headers and metrics tell it.
+    pub(super) fn reason(&self) -> Reason {
+        Reason::Refused(match self {
+            Self::Unauthenticated => Refusal::Unauthenticated,
+            Self::Identity(_) => Refusal::InvalidIdentity,
+            Self::IdentityConflict => Refusal::IdentityConflict,
+            Self::Method(_) => Refusal::MethodRefused,
+            Self::OverrideHeader(_) => Refusal::OverrideHeader,
             // A second reading of the path.
-            Self::VersionParameter => "NON_CANONICAL_PATH",
-            Self::Form => "FORM_BODY",
-            Self::Twice(_) | Self::Malformed(_) => "MALFORMED_REQUEST",
-        }
+            Self::VersionParameter => return Reason::Decided(DenyReason::NonCanonicalPath),
+            Self::Form => Refusal::FormBody,
+            Self::Twice(_) | Self::Malformed(_) => Refusal::MalformedRequest,
+        })
     }
 }

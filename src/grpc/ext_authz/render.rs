@@ -13,7 +13,6 @@ use tonic::Code;
 use super::denial::Denial;
 use crate::catalog::Catalog;
 use crate::decision::{Decision, DenyReason, Permit};
-use crate::grpc::render::{reason_name, wire_reason};
 use crate::grpc::wire::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use crate::grpc::wire::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use crate::grpc::wire::envoy::service::auth::v3::check_response::HttpResponse;
@@ -67,7 +66,7 @@ pub(super) fn response(response: &Response<'_>, catalog: &Catalog, question: &Qu
         Decision::Allow(permit) => allow(permit, facts, action.unwrap_or_default(), question),
         Decision::Deny(reason) => {
             let message = policy_message(reason, action, question.path);
-            deny(facts, StatusCode::Forbidden, name(reason), &message, question)
+            deny(facts, StatusCode::Forbidden, reason.name(), &message, question)
         }
     }
 }
@@ -79,7 +78,7 @@ pub(super) fn denial(denial: &Denial, question: &Question<'_>) -> CheckResponse 
         Denial::Malformed(_) | Denial::Twice(_) => StatusCode::BadRequest,
         _ => StatusCode::Forbidden,
     };
-    deny(Facts::new(question), status, denial.reason(), &denial.to_string(), question)
+    deny(Facts::new(question), status, denial.reason().name(), &denial.to_string(), question)
 }
 
 /// A fault of ours: Envoy treats it as an error, and its own configuration says what the client gets.
@@ -144,7 +143,7 @@ fn policy_message(reason: DenyReason, action: Option<&str>, path: &str) -> Strin
         (DenyReason::ProjectMismatch, _) => {
             "The project ID in the URL is different from that in the token.".to_owned()
         }
-        (reason, _) => format!("The request is refused: {}.", name(reason)),
+        (reason, _) => format!("The request is refused: {}.", reason.name()),
     }
 }
 
@@ -172,10 +171,6 @@ fn body(status: StatusCode, message: &str, path: &str) -> String {
 /// The native OpenStack routes are those of versions 2 and 2.1.
 fn is_native(path: &str) -> bool {
     path.starts_with("/v2/") || path.starts_with("/v2.1/")
-}
-
-fn name(reason: DenyReason) -> &'static str {
-    reason_name(wire_reason(Some(reason)))
 }
 
 /// On requests, Envoy replaces a header that is there, whatever is said of appending. The client's own copies are

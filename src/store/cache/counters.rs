@@ -1,6 +1,8 @@
 //! What a cache counts.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::tally::Tally;
 
 /// What a cache has done since it was made, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,54 +57,5 @@ impl Counts {
             stale_answers: self.stale_answers.sum(),
             ..CacheCounters::default()
         }
-    }
-}
-
-/// How many parts a [`Tally`] has. More threads than that share some.
-const LANES: usize = 16;
-
-/// A count that every request raises. Each thread has a part of its own to write to: one for all would travel
-/// between the cores with each request.
-#[derive(Debug, Default)]
-pub(super) struct Tally([Lane; LANES]);
-
-/// Two cache lines, which processors fetch together.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Lane(AtomicU64);
-
-impl Tally {
-    pub(super) fn add_one(&self) {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static LANE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % LANES;
-        }
-        let Self(lanes) = self;
-        if let Some(Lane(count)) = lanes.get(LANE.with(|lane| *lane)) {
-            add_one(count);
-        }
-    }
-
-    fn sum(&self) -> u64 {
-        let Self(lanes) = self;
-        lanes.iter().map(|Lane(count)| count.load(Ordering::Relaxed)).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use super::*;
-
-    #[test]
-    fn a_tally_has_what_all_threads_counted() {
-        let tally = Tally::default();
-        thread::scope(|scope| {
-            for _ in 0..2 * LANES {
-                scope.spawn(|| (0..100).for_each(|_| tally.add_one()));
-            }
-        });
-        assert_eq!(tally.sum(), 200 * LANES as u64);
     }
 }

@@ -80,6 +80,7 @@ impl Follower {
 
     fn follow(&mut self) {
         if !self.store.is_outdated() {
+            self.store.confirm();
             return;
         }
         if let Err(error) = self.watch_root() {

@@ -188,6 +188,7 @@ impl Listener {
                 known.go_back(marks);
             }
         }
+        known.asked.renew();
         known.faults.recheck(&self.client).await
     }
 
@@ -212,6 +213,7 @@ impl Listener {
     /// Reads the revisions of the domains that have changed since the last look, and which faults still stand.
     async fn look(&mut self, known: &Known) -> Result<(), tokio_postgres::Error> {
         known.learn(self.changed().await?);
+        known.asked.renew();
         known.faults.recheck(&self.client).await
     }
 

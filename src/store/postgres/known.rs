@@ -7,7 +7,8 @@ use std::sync::{PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::faults::Faults;
-use crate::store::{Freshness, Revision};
+use crate::store::counters::LastTime;
+use crate::store::{Freshness, Revision, StoreCounters};
 
 /// A revision of a domain, and what tells it from another one of the same number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub(super) struct Known {
     /// A [`Freshness`] as a number. Set by the one who follows, so that a request reads no clock.
     freshness: AtomicU8,
     pub(super) changed: watch::Sender<()>,
+    /// Revisions that were learnt.
+    changes: AtomicU64,
+    /// When the database was last asked for all changes.
+    pub(super) asked: LastTime,
     pub(super) faults: Faults,
 }
 
@@ -44,6 +49,8 @@ impl Known {
             timeline: AtomicU64::new(0),
             freshness: AtomicU8::new(EXPIRED),
             changed: watch::Sender::new(()),
+            changes: AtomicU64::new(0),
+            asked: LastTime::now(),
             faults: Faults::default(),
         }
     }
@@ -103,15 +110,15 @@ impl Known {
         learned: impl IntoIterator<Item = (String, Mark)>,
         update: impl Fn(&Mark, &Mark) -> Update,
     ) {
-        let (mut is_news, mut is_otherwise) = (false, false);
+        let (mut news, mut is_otherwise) = (0, false);
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         for (domain_id, mark) in learned {
             let known = marks.entry(domain_id.into_boxed_str()).or_default();
             let update = update(known, &mark);
             if update != Update::None {
                 *known = mark;
+                news += 1;
             }
-            is_news |= update != Update::None;
             is_otherwise |= update == Update::Otherwise;
         }
         drop(marks);
@@ -119,8 +126,19 @@ impl Known {
             self.timeline.fetch_add(1, Ordering::Release);
             tracing::warn!("the database has lost changes that were known: all policies are read anew");
         }
-        if is_news {
+        if news > 0 {
+            self.changes.fetch_add(news, Ordering::Relaxed);
             self.changed.send_replace(());
+        }
+    }
+
+    pub(super) fn counters(&self) -> StoreCounters {
+        let domains = self.marks.read().unwrap_or_else(PoisonError::into_inner).len();
+        StoreCounters {
+            age: self.asked.age(),
+            domains: u64::try_from(domains).unwrap_or(u64::MAX),
+            changes: self.changes.load(Ordering::Relaxed),
+            reloads: None,
         }
     }
 

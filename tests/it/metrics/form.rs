@@ -1,0 +1,91 @@
+//! What a scrape looks like.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Trial;
+
+use super::{Scrape, action, directory};
+use crate::support::{block_on, client, http, serve, trials};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trials = trials![
+        a_scrape_has_the_media_type_of_its_format,
+        other_methods_than_reading_are_refused,
+        the_process_is_told,
+        each_metric_is_documented,
+    ];
+    let promtool = trials![promtool_finds_no_fault].into_iter();
+    let promtool =
+        promtool.map(|trial| trial.with_ignored_flag(std::env::var("ECS_AUTHZ_PROMTOOL").is_err()));
+    trials.into_iter().chain(promtool).collect()
+}
+
+/// A scrape of a server that has done something.
+async fn scrape() -> (String, String) {
+    let dir = directory();
+    let server = serve(dir.path()).await;
+    client(&server).await.authorize(action("os-start")).await.unwrap();
+    http(server.http_addr, "GET", "/metrics").await
+}
+
+fn a_scrape_has_the_media_type_of_its_format() {
+    let (head, body) = block_on(scrape());
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{head}");
+    assert!(body.ends_with('\n'));
+}
+
+fn other_methods_than_reading_are_refused() {
+    let dir = directory();
+    block_on(async {
+        let server = serve(dir.path()).await;
+        let (head, body) = http(server.http_addr, "HEAD", "/metrics").await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert_eq!(body, "");
+        for method in ["POST", "PUT", "DELETE"] {
+            let (head, _) = http(server.http_addr, method, "/metrics").await;
+            assert!(head.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{head}");
+            assert!(head.to_lowercase().contains("\r\nallow: get,head\r\n"), "{head}");
+        }
+    });
+}
+
+fn the_process_is_told() {
+    let dir = directory();
+    block_on(async {
+        let seen = Scrape::of(&serve(dir.path()).await).await;
+        let version = format!("ecs_authz_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(seen.get(&version), 1.0);
+        for name in ["resident_memory_bytes", "cpu_seconds_total", "open_fds", "max_fds"] {
+            assert!(seen.get(&format!("process_{name}")) > 0.0, "{name}");
+        }
+        // 2026-01-01: it is seconds since 1970, of this clock.
+        assert!(seen.get("process_start_time_seconds") > 1_767_225_600.0);
+    });
+}
+
+fn each_metric_is_documented() {
+    let (_, body) = block_on(scrape());
+    let served = body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let served: BTreeSet<&str> = served.collect();
+    let rows = include_str!("../../../README.md").lines().filter_map(|line| line.strip_prefix("| `"));
+    let named = rows.flat_map(|row| row.split(" | ").next().unwrap_or_default().split(['`', '{', ' ']));
+    let is_metric =
+        |name: &&str| ["ecs_authz_", "grpc_server_", "process_"].iter().any(|it| name.starts_with(it));
+    let documented: BTreeSet<&str> = named.filter(is_metric).collect();
+    assert_eq!(documented, served);
+}
+
+fn promtool_finds_no_fault() {
+    let (_, body) = block_on(scrape());
+    let promtool = std::env::var("ECS_AUTHZ_PROMTOOL").expect("promtool: else the test is ignored");
+    let mut command = Command::new(promtool);
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut checking = command.spawn().expect("promtool");
+    checking.stdin.take().expect("its input").write_all(body.as_bytes()).unwrap();
+    let output = checking.wait_with_output().unwrap();
+    let found = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && found.is_empty(), "{found}");
+}
