@@ -9,14 +9,18 @@ use libtest_mimic::Trial;
 use super::{Scrape, action, directory};
 use crate::support::{block_on, client, http, serve, trials};
 
+/// The alerts that are shipped.
+const ALERTS: &str = include_str!("../../../deploy/prometheus/alerts.yaml");
+
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = trials![
         a_scrape_has_the_media_type_of_its_format,
         other_methods_than_reading_are_refused,
         the_process_is_told,
         each_metric_is_documented,
+        alerts_are_about_metrics_that_there_are_and_say_what_to_do,
     ];
-    let promtool = trials![promtool_finds_no_fault].into_iter();
+    let promtool = trials![promtool_finds_no_fault, promtool_reads_the_alerts].into_iter();
     let promtool =
         promtool.map(|trial| trial.with_ignored_flag(std::env::var("ECS_AUTHZ_PROMTOOL").is_err()));
     trials.into_iter().chain(promtool).collect()
@@ -66,26 +70,53 @@ fn the_process_is_told() {
     });
 }
 
+/// The metrics of a scrape.
+fn names(body: &str) -> BTreeSet<&str> {
+    body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+}
+
+/// Whether it is the name of a metric of ours.
+fn is_metric(name: &&str) -> bool {
+    ["ecs_authz_", "grpc_server_", "process_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
 fn each_metric_is_documented() {
     let (_, body) = block_on(scrape());
-    let served = body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-    let served: BTreeSet<&str> = served.collect();
     let rows = include_str!("../../../README.md").lines().filter_map(|line| line.strip_prefix("| `"));
     let named = rows.flat_map(|row| row.split(" | ").next().unwrap_or_default().split(['`', '{', ' ']));
-    let is_metric =
-        |name: &&str| ["ecs_authz_", "grpc_server_", "process_"].iter().any(|it| name.starts_with(it));
     let documented: BTreeSet<&str> = named.filter(is_metric).collect();
-    assert_eq!(documented, served);
+    assert_eq!(documented, names(&body));
+}
+
+fn alerts_are_about_metrics_that_there_are_and_say_what_to_do() {
+    let (_, body) = block_on(scrape());
+    let words = ALERTS.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(is_metric);
+    let asked: BTreeSet<&str> = words.map(|name| name.trim_end_matches("_bucket")).collect();
+    let missing: Vec<&str> = asked.difference(&names(&body)).copied().collect();
+    assert!(asked.len() > 5 && missing.is_empty(), "{missing:?}");
+    let count = |text: &str| ALERTS.matches(text).count();
+    assert_eq!([count("summary:"), count("action:"), count("severity:")], [count("- alert:"); 3]);
+}
+
+/// Runs promtool on this input. It must have nothing to say on standard error.
+fn promtool(args: &[&str], input: &str) {
+    let promtool = std::env::var("ECS_AUTHZ_PROMTOOL").expect("promtool: else the test is ignored");
+    let mut command = Command::new(promtool);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut checking = command.spawn().expect("promtool");
+    // Closed with the statement, which is the input's end.
+    checking.stdin.take().expect("its input").write_all(input.as_bytes()).unwrap();
+    let output = checking.wait_with_output().unwrap();
+    let found = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && found.is_empty(), "{found}");
 }
 
 fn promtool_finds_no_fault() {
     let (_, body) = block_on(scrape());
-    let promtool = std::env::var("ECS_AUTHZ_PROMTOOL").expect("promtool: else the test is ignored");
-    let mut command = Command::new(promtool);
-    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut checking = command.spawn().expect("promtool");
-    checking.stdin.take().expect("its input").write_all(body.as_bytes()).unwrap();
-    let output = checking.wait_with_output().unwrap();
-    let found = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && found.is_empty(), "{found}");
+    promtool(&["check", "metrics"], &body);
+}
+
+fn promtool_reads_the_alerts() {
+    let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alerts.yaml");
+    promtool(&["check", "rules", alerts], "");
 }
