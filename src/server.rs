@@ -37,7 +37,7 @@ pub use cache_size::CacheSize;
 use incoming::Incoming;
 pub use policies::{OpenStore, PolicySource};
 use tls::Protocol;
-pub use tls::{Certificates, Reload, TlsError};
+pub use tls::{Certificates, Reload, TlsError, read_authorities};
 
 mod admin;
 mod cache_size;

@@ -1,10 +1,18 @@
 //! `ecs-authz healthcheck`: for containers and units without a client of their own.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
 use super::{CommandError, ERROR, SUCCESS};
+use crate::server::read_authorities;
+use crate::store::postgres::causes;
 
 /// The most bytes of an answer that are read: some faults, a line each.
 const MAX_ANSWER_BYTES: u64 = 64 * 1_024;
@@ -21,6 +29,12 @@ pub(super) struct HealthcheckArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 2,
         value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout_seconds: u64,
+    /// Ask over TLS, and believe the authorities in this file (PEM)
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The name in the certificate of the service
+    #[arg(long, value_name = "NAME", default_value = "localhost")]
+    server_name: String,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -32,9 +46,10 @@ enum Question {
 }
 
 pub(super) fn run(args: &HealthcheckArgs, out: &mut dyn Write) -> Result<u8, CommandError> {
-    let limit = Duration::from_secs(args.timeout_seconds);
-    let answer = ask(args.http_addr, args.of, limit).map_err(|cause| {
-        CommandError::NoAnswer(format!("no answer from http://{}{}: {cause}", args.http_addr, args.of.path()))
+    let answer = ask(args).map_err(|cause| {
+        let scheme = if args.ca.is_some() { "https" } else { "http" };
+        let (addr, path) = (args.http_addr, args.of.path());
+        CommandError::NoAnswer(format!("no answer from {scheme}://{addr}{path}: {cause}"))
     })?;
     writeln!(out, "{}", answer.body.trim_end())?;
     Ok(if answer.is_ok { SUCCESS } else { ERROR })
@@ -54,12 +69,36 @@ struct Answer {
     body: String,
 }
 
-/// Asks in HTTP/1.0: the answer ends with the connection, so there is nothing else to understand.
-fn ask(addr: SocketAddr, question: Question, limit: Duration) -> io::Result<Answer> {
-    let mut connection = TcpStream::connect_timeout(&addr, limit)?;
+fn ask(args: &HealthcheckArgs) -> io::Result<Answer> {
+    let limit = Duration::from_secs(args.timeout_seconds);
+    let connection = TcpStream::connect_timeout(&args.http_addr, limit)?;
     connection.set_read_timeout(Some(limit))?;
     connection.set_write_timeout(Some(limit))?;
-    write!(connection, "GET {} HTTP/1.0\r\nhost: {addr}\r\n\r\n", question.path())?;
+    match &args.ca {
+        None => exchange(connection, args),
+        Some(file) => exchange(protect(connection, file, &args.server_name)?, args),
+    }
+}
+
+/// TLS of our side. Hands are shaken with the first bytes.
+fn protect(
+    connection: TcpStream,
+    file: &Path,
+    name: &str,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let authorities = read_authorities(file).map_err(|error| io::Error::other(causes(&error).to_string()))?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    let config = builder.with_root_certificates(authorities).with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+    let client = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(client, connection))
+}
+
+/// Asks in HTTP/1.0: the answer ends with the connection, so there is nothing else to understand.
+fn exchange(mut connection: impl Read + Write, args: &HealthcheckArgs) -> io::Result<Answer> {
+    write!(connection, "GET {} HTTP/1.0\r\nhost: {}\r\n\r\n", args.of.path(), args.http_addr)?;
+    connection.flush()?;
     let mut answer = String::new();
     connection.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

@@ -256,6 +256,15 @@ impl Files {
     }
 }
 
+/// Reads the certificates of authorities, for whoever asks a listener.
+///
+/// # Errors
+///
+/// If the file can't be read, or is not one of them.
+pub fn read_authorities(file: &Path) -> Result<RootCertStore, TlsError> {
+    authorities(file, &read(file)?)
+}
+
 fn versions(minimum: MinimumVersion) -> &'static [&'static SupportedProtocolVersion] {
     static NEWEST: [&SupportedProtocolVersion; 1] = [&version::TLS13];
     match minimum {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::ext_authz::{self, Check};
 use crate::mtls::Authority;
 use crate::serving::Serving;
-use crate::support::{Client, PolicyDir, block_on, config, get, trials};
+use crate::support::{Client, PolicyDir, block_on, config, get, program, trials};
 
 mod envoy;
 
@@ -46,6 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         clients_that_never_shake_hands_keep_nobody_waiting,
         too_many_open_files_do_not_end_the_listener,
         http_is_served_over_tls,
+        health_is_asked_over_tls,
         beyond_loopback_each_listener_needs_its_tls,
         what_can_t_be_used_is_named_at_the_start_and_no_key_is_shown,
         a_socket_serves_calls_of_this_machine,
@@ -425,6 +427,33 @@ fn http_is_served_over_tls() {
         let plain = exchange(TcpStream::connect(server.http_addr).await.unwrap()).await;
         assert!(!plain.starts_with(b"HTTP"), "{plain:?}");
     });
+}
+
+fn health_is_asked_over_tls() {
+    let files = Files::new();
+    let mut config = Config::default();
+    config.http.tls = Some(files.one_sided());
+    let server = block_on(files.serve(config));
+    files.folder.write("servers.crt", &files.servers.pem);
+    let ask = |more: &[&str]| {
+        let addr = server.http_addr.to_string();
+        let args = [&["healthcheck", "--http-addr", &addr, "--timeout-seconds", "60"][..], more].concat();
+        Command::new(program()).args(args).output().expect("the program")
+    };
+    let file = |name: &str| files.path(name).display().to_string();
+    let good = ask(&["--ca", &file("servers.crt")]);
+    assert!(good.status.success(), "{good:?}");
+    assert!(String::from_utf8_lossy(&good.stdout).contains("ready"), "{good:?}");
+    for more in [
+        &[][..],
+        &["--ca", &file("clients.crt")],
+        &["--ca", &file("tls.key")],
+        &["--ca", &file("servers.crt"), "--server-name", "other.example"],
+    ] {
+        let refused = ask(more);
+        assert_eq!(refused.status.code(), Some(1), "{more:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("no answer from http"), "{refused:?}");
+    }
 }
 
 fn beyond_loopback_each_listener_needs_its_tls() {
