@@ -5,6 +5,7 @@ use std::{fs, io};
 
 use serde::Deserialize;
 
+use crate::decision_log::DecisionLogConfig;
 use crate::grpc::ext_authz::ExtAuthzConfig;
 pub use admin::{AdminConfig, AdminTls, SecretError, TokenConfig};
 pub use callers::CallersConfig;
@@ -31,6 +32,8 @@ pub struct Config {
     /// The HTTP listener.
     #[serde(default)]
     pub http: HttpConfig,
+    /// The decision log. Kept only if it is configured.
+    pub decision_log: Option<DecisionLogConfig>,
 }
 
 /// Why a configuration file can't be used.
@@ -83,6 +86,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         config.admin.iter_mut().for_each(|admin| admin.resolve(folder));
         config.tls.iter_mut().chain(&mut config.http.tls).for_each(|tls| tls.resolve(folder));
+        config.decision_log.iter_mut().for_each(|log| log.resolve(folder));
         match config.fault() {
             Some(message) => Err(ConfigError::Meaning { path: path.to_owned(), message }),
             None => Ok(config),
@@ -93,6 +97,8 @@ impl Config {
     fn fault(&self) -> Option<String> {
         let of_ext_authz = self.ext_authz.as_ref().and_then(ExtAuthzConfig::fault);
         let of_admin = || self.admin.as_ref()?.fault();
-        of_ext_authz.or_else(of_admin).or_else(|| self.callers.fault(self.tls.as_ref()))
+        let of_callers = || self.callers.fault(self.tls.as_ref());
+        let of_decision_log = || self.decision_log.as_ref()?.fault();
+        of_ext_authz.or_else(of_admin).or_else(of_callers).or_else(of_decision_log)
     }
 }

@@ -22,6 +22,7 @@
 //! | verdict | what a principal's policies say of one action; [`decision::Verdict`] |
 //! | permission | what a principal may do: an action allowed, denied, or depending on the call; [`policy::Permission`] |
 //! | decision | allow, or deny with a reason; [`decision::Decision`] |
+//! | record | what the decision log keeps of a decision, or of a call that got none; [`decision_log::Entry`] |
 //! | revision | the state of a domain's policies, a number that grows; [`store::Revision`] |
 //! | timeline | the history that revisions belong to; another one after changes were lost; [`store::PolicyStore::timeline`] |
 //! | administration | reading and editing policies in a database, the PAP of others; [`store::postgres::administration`] |
@@ -37,7 +38,7 @@
 //! 4. **Evaluate.** [`policy::evaluate()`] asks the set for a verdict on each required action and on each dependency, on
 //!    each resource that the call touches, under the conditions of its [`policy::Scene`];
 //!    [`decision::Decision::of`] makes the decision of them: the one place that can say allow.
-//! 5. **Record** the decision, count it ([`metrics`]), and **render** it: [`grpc::render`].
+//! 5. **Record** the decision ([`decision_log::Entry`]), count it ([`metrics`]), and **render** it: [`grpc::render`].
 //!
 //! It goes one way. What keeps us from knowing is an error on the way, and no error becomes a decision.
 //!
@@ -52,10 +53,11 @@
 //! | [`store`] | catalog, policy, request, tally |
 //! | [`pdp`] | catalog, decision, policy, request, store |
 //! | [`metrics`] | catalog, decision, pdp, store, tally |
-//! | [`grpc`] | catalog, clock, decision, metrics, pdp, policy, request, store |
+//! | [`decision_log`] | catalog, decision, pdp, policy, request |
+//! | [`grpc`] | catalog, clock, decision, decision_log, metrics, pdp, policy, request, store |
 //! | [`health`] | store |
-//! | [`config`] | grpc |
-//! | [`server`] | catalog, config, decision, grpc, health, metrics, pdp, store |
+//! | [`config`] | decision_log, grpc |
+//! | [`server`] | catalog, config, decision, decision_log, grpc, health, metrics, pdp, store |
 //! | [`cli`] | catalog, clock, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
 //! | [`envoy`] | catalog, request |
 //! | [`clock`] | nothing of ours |
@@ -70,6 +72,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decision;
+pub mod decision_log;
 pub mod envoy;
 pub mod grpc;
 pub mod health;

@@ -40,7 +40,7 @@ mod text;
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What this process counts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
     /// Calls of gRPC, on all listeners.
     pub calls: Arc<Calls>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
@@ -20,6 +20,7 @@ use tower_layer::{Identity, Stack};
 
 use crate::catalog::{Catalog, CatalogError, Source};
 use crate::config::{ClientAuth, Config, TlsConfig};
+use crate::decision_log::{self, DecisionLog};
 use crate::grpc::authorize::Authorize;
 use crate::grpc::ext_authz::ExtAuthz;
 use crate::grpc::peer::{Callers, ClientNames};
@@ -60,6 +61,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a stopping server says NOT_SERVING before it ends the watches of health, which would never end.
 const WATCH_GRACE: Duration = Duration::from_millis(500);
+/// How long the last records may be written where calls took all the time to stop.
+const RECORDS_GRACE: Duration = Duration::from_secs(1);
 /// Resets that a peer may cause before its connection is closed (CVE-2023-44487, RUSTSEC-2024-0003).
 const MAX_PENDING_RESETS: usize = 100;
 const MAX_LOCAL_RESETS: usize = 1_024;
@@ -150,6 +153,9 @@ pub enum StartError {
     /// The reflection service can't be built.
     #[error("reflection can't be served")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The decision log can't be kept.
+    #[error(transparent)]
+    DecisionLog(#[from] decision_log::OpenError),
     /// Policies can't be administered as it is configured.
     #[error("the policy admin service can't be served: {}", postgres::causes(.0))]
     Admin(#[from] AdminListenerError),
@@ -170,6 +176,8 @@ pub struct RunningServer {
     pub admin_addr: Option<SocketAddr>,
     /// What the listeners prove who they are with.
     pub certificates: Certificates,
+    /// What is recorded of decisions: to be opened again, and to be counted.
+    pub decision_log: DecisionLog,
     health: HealthReporter,
     stop: watch::Sender<bool>,
     /// The listeners. Each goes on until it is told to stop.
@@ -228,6 +236,9 @@ impl RunningServer {
         let metrics = Metrics::new(catalog.clone(), grpc::methods());
         let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults, cache.bytes));
 
+        let log = config.config.decision_log.as_ref();
+        let log = log.map_or(Ok(DecisionLog::off()), |log| DecisionLog::open(log, pdp.catalog()))?;
+        let decisions = Decisions { pdp: pdp.clone(), log: log.clone(), metrics: metrics.clone() };
         let mut certificates = Certificates::default();
         let mut load = |tls: &Option<TlsConfig>, protocol| {
             let tls = tls.clone().map(|tls| certificates.load(tls, ClientAuth::Required, protocol));
@@ -264,8 +275,8 @@ impl RunningServer {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
         for incoming in [Some(grpc), grpc_socket].into_iter().flatten() {
-            let stopped = stopped(&stop);
-            listeners.spawn(serve_grpc(incoming, pdp.clone(), &config.config, &metrics, &health, stopped)?);
+            let (decisions, stopped) = (decisions.clone(), stopped(&stop));
+            listeners.spawn(serve_grpc(incoming, decisions, &config.config, &health, stopped)?);
         }
         let faults = certificates.clone();
         let routes = health::routes(store.store(), move || faults.faults());
@@ -279,6 +290,7 @@ impl RunningServer {
             store,
             admin_addr,
             certificates,
+            decision_log: log,
             health,
             stop,
             listeners,
@@ -297,6 +309,7 @@ impl RunningServer {
     ///
     /// If a listener failed.
     pub async fn stop(mut self, limit: Duration) -> io::Result<Drain> {
+        let started = Instant::now();
         for service in SERVICES {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
         }
@@ -323,7 +336,9 @@ impl RunningServer {
             drained.await
         };
         // What is left of the listeners ends with them.
-        timeout(limit, drained).await.unwrap_or(Ok(Drain::CutShort))
+        let outcome = timeout(limit, drained).await.unwrap_or(Ok(Drain::CutShort));
+        self.decision_log.drain(limit.saturating_sub(started.elapsed()).max(RECORDS_GRACE)).await;
+        outcome
     }
 }
 
@@ -340,26 +355,34 @@ fn refuse_exposure(config: &ServerConfig) -> Result<(), StartError> {
     }
 }
 
+/// What decides, what keeps a record of it, and what counts.
+#[derive(Clone)]
+struct Decisions {
+    pdp: Arc<Pdp>,
+    log: DecisionLog,
+    metrics: Metrics,
+}
+
 fn serve_grpc(
     incoming: Incoming,
-    pdp: Arc<Pdp>,
+    decisions: Decisions,
     config: &Config,
-    metrics: &Metrics,
     health: &HealthReporter,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, StartError> {
     let Config { ext_authz, callers, .. } = config.clone();
-    let decisions = SERVICES.into_iter().skip(1).take(if ext_authz.is_some() { 2 } else { 1 });
-    let served: Vec<&str> = decisions.chain(["grpc.health.v1.Health"]).collect();
+    let Decisions { pdp, log, metrics } = decisions;
+    let services = SERVICES.into_iter().skip(1).take(if ext_authz.is_some() { 2 } else { 1 });
+    let served: Vec<&str> = services.chain(["grpc.health.v1.Health"]).collect();
     let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
     let named = |names: Option<BTreeSet<String>>| Callers::new(names.map(ClientNames::from_iter));
-    let authorize = Authorize::service(pdp.clone(), metrics.decisions.clone());
+    let authorize = Authorize::service(pdp.clone(), log.clone(), metrics.decisions.clone());
     let authorize = InterceptedService::new(authorize, named(callers.authorization_service));
     let ext_authz = ext_authz.map(|config| {
-        let service = ExtAuthz::new(pdp, metrics.decisions.clone(), config).into_service();
+        let service = ExtAuthz::new(pdp, log, metrics.decisions.clone(), config).into_service();
         InterceptedService::new(service, named(callers.ext_authz))
     });
-    let server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, metrics)
+    let server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, &metrics)
         .add_service(authorize)
         .add_optional_service(ext_authz)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))

@@ -44,7 +44,7 @@ pub(super) struct ServeArgs {
     /// The most memory for cached policies, in MiB; by default a quarter of the container's limit, or 64
     #[arg(long, value_name = "MIB", env = "ECS_AUTHZ_CACHE_MIB")]
     cache_mib: Option<u64>,
-    /// A configuration file (TOML): TLS, Envoy's ext_authz, and the policy admin service
+    /// A configuration file (TOML): TLS, Envoy's ext_authz, the policy admin service, the decision log
     #[arg(long, value_name = "FILE", env = "ECS_AUTHZ_CONFIG")]
     config: Option<PathBuf>,
     /// Listen beyond loopback without TLS, because something else protects the traffic
@@ -92,17 +92,22 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
         // Before the ready line: whoever reads it may signal at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let config = args.server_config()?;
+        let place = ReadyLine::of(&config);
         let mut server = tokio::select! {
-            server = RunningServer::start(args.server_config()?) => server?,
+            server = RunningServer::start(config) => server?,
             // A database may be awaited for long.
             _ = terminate.recv() => return Ok(SUCCESS),
             _ = interrupt.recv() => return Ok(SUCCESS),
         };
-        announce(&server)?;
+        announce(&server, place)?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            error = server.ended() => return Err(CommandError::Listener(error)),
+            error = server.ended() => {
+                server.decision_log.drain(STOP_LIMIT).await;
+                return Err(CommandError::Listener(error));
+            }
         }
         tracing::info!("stopping: answering the calls in flight");
         if server.stop(STOP_LIMIT).await.map_err(CommandError::Listener)? == Drain::CutShort {
@@ -115,8 +120,23 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
     outcome
 }
 
+/// Where the ready line stands.
+#[derive(Debug, Clone, Copy)]
+enum ReadyLine {
+    Stdout,
+    /// Standard output holds records alone, so that every line of it is JSON.
+    Stderr,
+}
+
+impl ReadyLine {
+    fn of(config: &ServerConfig) -> Self {
+        let log = config.config.decision_log.as_ref();
+        if log.is_some_and(|log| log.stdout.is_some()) { Self::Stderr } else { Self::Stdout }
+    }
+}
+
 /// The one line that says that the server is ready, with a call to copy.
-fn announce(server: &RunningServer) -> io::Result<()> {
+fn announce(server: &RunningServer, place: ReadyLine) -> io::Result<()> {
     let RunningServer { grpc_addr, http_addr, .. } = server;
     if let Some(admin_addr) = server.admin_addr {
         tracing::info!(%admin_addr, "policies are administered here");
@@ -127,7 +147,10 @@ fn announce(server: &RunningServer) -> io::Result<()> {
         }
         OpenStore::Postgres(_) => tracing::info!(%http_addr, "health is served at /readyz"),
     }
-    let mut out = io::stdout().lock();
+    let mut out: Box<dyn io::Write> = match place {
+        ReadyLine::Stdout => Box::new(io::stdout().lock()),
+        ReadyLine::Stderr => Box::new(io::stderr().lock()),
+    };
     if server.is_grpc_over_tls {
         writeln!(out, "ready on {grpc_addr}, over TLS")?;
         return out.flush();

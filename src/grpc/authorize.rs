@@ -10,12 +10,13 @@ use tonic::{Request, Response, Status};
 use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
 use super::render::{self, Rendering};
 use super::status::{CallError, invalid};
-use super::{deadline, parse, pb, permission};
+use super::{deadline, parse, pb, peer, permission};
 use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
 use crate::clock;
 use crate::decision::DenyReason;
+use crate::decision_log::{DecisionLog, Origin, Peer, Rpc};
 use crate::metrics::Decisions;
-use crate::pdp::Pdp;
+use crate::pdp::{self, Pdp};
 use crate::policy::{Pattern, Version};
 use crate::request::{self, Identity, InvalidRequest, check_call};
 
@@ -37,37 +38,92 @@ enum Patience {
 #[derive(Debug)]
 pub struct Authorize {
     pdp: Arc<Pdp>,
+    log: DecisionLog,
     decisions: Arc<Decisions>,
 }
 
+/// How one request of a call is answered.
+#[derive(Debug)]
+struct Terms {
+    rpc: Rpc,
+    peer: Peer,
+    deadline: Instant,
+    patience: Patience,
+}
+
+impl Terms {
+    fn of<T>(request: &Request<T>, rpc: Rpc, patience: Patience) -> Self {
+        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
+        Self { rpc, peer: peer::recorded(request), deadline, patience }
+    }
+}
+
 impl Authorize {
-    /// The service over a decision point, with its decisions counted.
+    /// The service over a decision point, with its decisions recorded and counted.
     #[must_use]
-    pub fn service(pdp: Arc<Pdp>, decisions: Arc<Decisions>) -> AuthorizationServiceServer<Self> {
-        AuthorizationServiceServer::new(Self { pdp, decisions }).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    pub fn service(
+        pdp: Arc<Pdp>,
+        log: DecisionLog,
+        decisions: Arc<Decisions>,
+    ) -> AuthorizationServiceServer<Self> {
+        AuthorizationServiceServer::new(Self { pdp, log, decisions })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Parses, decides, counts and renders one request.
+    /// Parses, decides, records, counts and renders one request.
     async fn authorize_one(
         &self,
         message: pb::AuthorizeRequest,
-        deadline: Instant,
-        patience: Patience,
+        terms: &Terms,
     ) -> Result<pb::AuthorizeResponse, CallError> {
+        let (started, decision_id) = (std::time::Instant::now(), clock::decision_id());
         let request_id = message.request_id.clone();
-        let parse::Parsed { request, explain } = parse::request(message)?;
-        let (identity, minimum) = (request.identity(), request.min_revision());
-        if let (Patience::None, Some(minimum)) = (patience, minimum)
-            && self.pdp.is_behind(identity, minimum)
-        {
-            return Err(CallError::Behind { minimum });
+        let origin = Origin {
+            rpc: terms.rpc,
+            decision_id: decision_id.clone(),
+            request_id: request_id.clone(),
+            peer: terms.peer.clone(),
+            started,
+        };
+        let parsed = parse::request(message);
+        let entry = self.log.entry(origin, parsed.as_ref().ok().map(|parsed| &parsed.request));
+        let decided = match &parsed {
+            Ok(parsed) => {
+                self.decide(&parsed.request, terms).await.map(|response| (response, parsed.explain))
+            }
+            Err(invalid) => Err(invalid.clone().into()),
+        };
+        match decided {
+            Ok((response, explain)) => {
+                entry.decided(&response, self.pdp.catalog()).await?;
+                self.decisions.decided(&response);
+                let rendering = Rendering { decision_id, request_id, explain };
+                Ok(render::response(&response, self.pdp.catalog(), rendering))
+            }
+            Err(error) => {
+                entry.failed(error.recorded());
+                Err(error)
+            }
         }
-        let decided = timeout_at(deadline, self.pdp.decide(&request)).await;
-        let response = decided.map_err(|_| self.too_late(identity, minimum))??;
-        self.decisions.decided(&response);
-        let decision_id = clock::decision_id();
-        let rendering = Rendering { decision_id, request_id, explain };
-        Ok(render::response(&response, self.pdp.catalog(), rendering))
+    }
+
+    async fn decide<'r>(
+        &'r self,
+        request: &'r request::Request,
+        terms: &Terms,
+    ) -> Result<pdp::Response<'r>, CallError> {
+        let (identity, minimum) = (request.identity(), request.min_revision());
+        if let Patience::None = terms.patience {
+            // A decision from the cache would not notice it.
+            if Instant::now() >= terms.deadline {
+                return Err(CallError::DeadlineExceeded);
+            }
+            if let Some(minimum) = minimum.filter(|minimum| self.pdp.is_behind(identity, *minimum)) {
+                return Err(CallError::Behind { minimum });
+            }
+        }
+        let decided = timeout_at(terms.deadline, self.pdp.decide(request)).await;
+        Ok(decided.map_err(|_| self.too_late(identity, minimum))??)
     }
 
     /// Why there is no answer at the deadline.
@@ -98,8 +154,8 @@ impl AuthorizationService for Authorize {
         &self,
         request: Request<pb::AuthorizeRequest>,
     ) -> Result<Response<pb::AuthorizeResponse>, Status> {
-        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
-        let decided = self.authorize_one(request.into_inner(), deadline, Patience::UntilDeadline).await;
+        let terms = Terms::of(&request, Rpc::Authorize, Patience::UntilDeadline);
+        let decided = self.authorize_one(request.into_inner(), &terms).await;
         let response = decided.inspect_err(|error| self.decisions.failed(error.failure()))?;
         record(&response);
         Ok(Response::new(response))
@@ -109,7 +165,7 @@ impl AuthorizationService for Authorize {
         &self,
         request: Request<pb::BatchAuthorizeRequest>,
     ) -> Result<Response<pb::BatchAuthorizeResponse>, Status> {
-        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
+        let terms = Terms::of(&request, Rpc::BatchAuthorize, Patience::None);
         let pb::BatchAuthorizeRequest { requests } = request.into_inner();
         if !(1..=MAX_BATCH).contains(&requests.len()) {
             let expected = format!("expected 1 to {MAX_BATCH} requests, found {}", requests.len());
@@ -121,11 +177,7 @@ impl AuthorizationService for Authorize {
             // Decisions from the cache never wait, so nobody else would get a turn, nor the caller's going away or
             // the deadline be noticed.
             yield_now().await;
-            let decided = match Instant::now() {
-                now if now < deadline => self.authorize_one(message, deadline, Patience::None).await,
-                _ => Err(CallError::DeadlineExceeded),
-            };
-            let result = match decided {
+            let result = match self.authorize_one(message, &terms).await {
                 Ok(response) => {
                     record(&response);
                     pb::batch_authorize_result::Result::Response(response)

@@ -15,8 +15,10 @@ use super::deadline;
 use super::wire::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use super::wire::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use crate::clock;
-use crate::metrics::{Decisions, Failure};
-use crate::pdp::Pdp;
+use crate::decision_log::{DecisionLog, Entry, Failure, Origin, Peer, Rpc, Unrecorded};
+use crate::grpc::peer;
+use crate::metrics::{self, Decisions};
+use crate::pdp::{self, DecideError, Pdp};
 
 pub use identity::{Fields, IdentityHeaders, JwtMetadata, Mtls, MtlsPrincipal, PrincipalSource};
 
@@ -54,15 +56,16 @@ impl ExtAuthzConfig {
 #[derive(Debug)]
 pub struct ExtAuthz {
     pdp: Arc<Pdp>,
+    log: DecisionLog,
     decisions: Arc<Decisions>,
     config: ExtAuthzConfig,
 }
 
 impl ExtAuthz {
-    /// Checks over a decision point, which are counted.
+    /// Checks over a decision point, which are recorded and counted.
     #[must_use]
-    pub fn new(pdp: Arc<Pdp>, decisions: Arc<Decisions>, config: ExtAuthzConfig) -> Self {
-        Self { pdp, decisions, config }
+    pub fn new(pdp: Arc<Pdp>, log: DecisionLog, decisions: Arc<Decisions>, config: ExtAuthzConfig) -> Self {
+        Self { pdp, log, decisions, config }
     }
 
     /// As a gRPC service.
@@ -71,43 +74,84 @@ impl ExtAuthz {
         AuthorizationServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    async fn decide(&self, check: CheckRequest, deadline: Instant) -> CheckResponse {
+    /// Parses, decides, records, counts and renders.
+    async fn decide(&self, check: CheckRequest, peer: Peer, deadline: Instant) -> CheckResponse {
+        let started = std::time::Instant::now();
         let attributes = check.attributes.unwrap_or_default();
         let decision_id = clock::decision_id();
         let question = render::Question::new(&decision_id, &attributes);
-        let request = match parse::request(&self.config, &attributes) {
-            Ok(request) => request,
+        let request_id = parse::request_id(&attributes);
+        let origin = Origin { rpc: Rpc::Check, decision_id: decision_id.clone(), request_id, peer, started };
+        let parsed = parse::request(&self.config, &attributes);
+        let entry = self.log.entry(origin, parsed.as_ref().ok());
+        match &parsed {
             Err(denial) => {
-                self.decisions.denied(denial.reason());
                 tracing::debug!(decision_id, reason = denial.reason().name(), %denial, "denied");
-                return render::denial(&denial, &question);
+                let reason = denial.reason();
+                match entry.denied(reason.name(), parse::unread(&attributes)).await {
+                    Ok(()) => {
+                        self.decisions.denied(reason);
+                        render::denial(denial, &question)
+                    }
+                    Err(Unrecorded) => self.unrecorded(&question),
+                }
             }
-        };
-        match timeout_at(deadline, self.pdp.decide(&request)).await {
-            Ok(Ok(response)) => {
-                self.decisions.decided(&response);
-                let reason = response.decision().reason();
-                tracing::debug!(decision_id, ?reason, allow = response.decision().is_allow(), "decided");
-                render::response(&response, self.pdp.catalog(), &question)
-            }
-            Ok(Err(error)) => {
-                self.decisions.failed(Failure::Unavailable);
-                tracing::error!(decision_id, error = &error as &dyn std::error::Error, "no decision");
-                render::error("Authorization is not available.", &question)
-            }
-            Err(_) => {
-                self.decisions.failed(Failure::DeadlineExceeded);
-                tracing::warn!(decision_id, "no decision within the deadline");
-                render::error("Authorization took too long.", &question)
+            Ok(request) => {
+                let decided = timeout_at(deadline, self.pdp.decide(request)).await;
+                self.answer(decided.map_err(|_| TooLate), entry, &question).await
             }
         }
     }
+
+    async fn answer(
+        &self,
+        decided: Result<Result<pdp::Response<'_>, DecideError>, TooLate>,
+        entry: Entry<'_>,
+        question: &render::Question<'_>,
+    ) -> CheckResponse {
+        let decision_id = question.decision_id;
+        match decided {
+            Ok(Ok(response)) => {
+                let reason = response.decision().reason();
+                tracing::debug!(decision_id, ?reason, allow = response.decision().is_allow(), "decided");
+                match entry.decided(&response, self.pdp.catalog()).await {
+                    Ok(()) => {
+                        self.decisions.decided(&response);
+                        render::response(&response, self.pdp.catalog(), question)
+                    }
+                    Err(Unrecorded) => self.unrecorded(question),
+                }
+            }
+            Ok(Err(error)) => {
+                entry.failed(Failure::Unavailable);
+                self.decisions.failed(metrics::Failure::Unavailable);
+                tracing::error!(decision_id, error = &error as &dyn std::error::Error, "no decision");
+                render::error("Authorization is not available.", question)
+            }
+            Err(TooLate) => {
+                entry.failed(Failure::DeadlineExceeded);
+                self.decisions.failed(metrics::Failure::DeadlineExceeded);
+                tracing::warn!(decision_id, "no decision within the deadline");
+                render::error("Authorization took too long.", question)
+            }
+        }
+    }
+
+    /// The client is told no more than of other faults of ours.
+    fn unrecorded(&self, question: &render::Question<'_>) -> CheckResponse {
+        self.decisions.failed(metrics::Failure::Unavailable);
+        render::error("Authorization is not available.", question)
+    }
 }
+
+/// There is no decision at the deadline.
+struct TooLate;
 
 #[tonic::async_trait]
 impl Authorization for ExtAuthz {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
-        Ok(Response::new(self.decide(request.into_inner(), deadline).await))
+        let peer = peer::recorded(&request);
+        Ok(Response::new(self.decide(request.into_inner(), peer, deadline).await))
     }
 }

@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, and which of them may call a service.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
@@ -8,14 +9,20 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use super::status::CallError;
+use crate::decision_log;
 
 /// The other end of a connection. Found out once, when it is made; each of its requests carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// A process of this machine, through a socket whose permissions say who may.
     Local,
-    /// Somebody over the network, by the names in a certificate that was verified: none without one.
-    Remote(Arc<[String]>),
+    /// Somebody over the network.
+    Remote {
+        /// Where, if that is known.
+        addr: Option<SocketAddr>,
+        /// The names in a certificate that was verified: none without one.
+        names: Arc<[String]>,
+    },
 }
 
 /// Names of clients, each whole: a URI such as a SPIFFE id, or a DNS name.
@@ -30,15 +37,25 @@ pub struct Callers {
 }
 
 impl Peer {
-    /// Who shows this certificate. It must have been verified.
+    /// Who shows this certificate, from there. It must have been verified.
     #[must_use]
-    pub fn of_certificate(certificate: Option<&CertificateDer<'_>>) -> Self {
+    pub fn remote(addr: Option<SocketAddr>, certificate: Option<&CertificateDer<'_>>) -> Self {
         let parsed = certificate.and_then(|der| webpki::EndEntityCert::try_from(der).ok());
         let names = parsed.iter().flat_map(|certificate| {
             let uris = certificate.valid_uri_names().map(ToOwned::to_owned);
             uris.chain(certificate.valid_dns_names().map(str::to_ascii_lowercase))
         });
-        Self::Remote(names.collect())
+        Self::Remote { addr, names: names.collect() }
+    }
+}
+
+/// Who sent a request, as the decision log tells it.
+pub(super) fn recorded<T>(request: &Request<T>) -> decision_log::Peer {
+    match request.extensions().get() {
+        Some(Peer::Local) => decision_log::Peer::Local,
+        Some(Peer::Remote { names, .. }) if !names.is_empty() => decision_log::Peer::Named(names.clone()),
+        Some(Peer::Remote { addr: Some(addr), .. }) => decision_log::Peer::Address(*addr),
+        Some(Peer::Remote { addr: None, .. }) | None => decision_log::Peer::Unknown,
     }
 }
 
@@ -47,7 +64,9 @@ impl ClientNames {
     pub(super) fn find<'a>(&self, peer: &'a Peer) -> Option<&'a str> {
         match peer {
             Peer::Local => None,
-            Peer::Remote(names) => names.iter().find(|name| self.0.contains(*name)).map(String::as_str),
+            Peer::Remote { names, .. } => {
+                names.iter().find(|name| self.0.contains(*name)).map(String::as_str)
+            }
         }
     }
 }
@@ -94,7 +113,8 @@ mod tests {
     use super::*;
 
     fn remote(names: &[&str]) -> Peer {
-        Peer::Remote(names.iter().map(|name| (*name).to_owned()).collect())
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Peer::Remote { addr: None, names }
     }
 
     fn callers(names: &[&str]) -> Callers {
@@ -131,8 +151,24 @@ mod tests {
     }
 
     #[test]
+    fn records_tell_the_name_before_the_address() {
+        let of = |peer: Peer| {
+            let mut request = Request::new(());
+            request.extensions_mut().insert(peer);
+            recorded(&request)
+        };
+        let addr = SocketAddr::from(([192, 0, 2, 1], 7));
+        let names: Arc<[String]> = [String::from("a.example")].into();
+        let named = Peer::Remote { addr: Some(addr), names: names.clone() };
+        assert_eq!(of(named), decision_log::Peer::Named(names));
+        assert_eq!(of(Peer::remote(Some(addr), None)), decision_log::Peer::Address(addr));
+        assert_eq!(of(Peer::Local), decision_log::Peer::Local);
+        assert_eq!(recorded(&Request::new(())), decision_log::Peer::Unknown);
+    }
+
+    #[test]
     fn what_is_no_certificate_has_no_names() {
-        assert_eq!(Peer::of_certificate(None), remote(&[]));
-        assert_eq!(Peer::of_certificate(Some(&CertificateDer::from_slice(b"x"))), remote(&[]));
+        assert_eq!(Peer::remote(None, None), remote(&[]));
+        assert_eq!(Peer::remote(None, Some(&CertificateDer::from_slice(b"x"))), remote(&[]));
     }
 }

@@ -4,6 +4,7 @@ use tonic::{Code, Status};
 use tonic_types::{BadRequest, FieldViolation as StatusViolation, StatusExt as _};
 
 use super::pb;
+use crate::decision_log::{self, Unrecorded};
 use crate::metrics::Failure;
 use crate::pdp::DecideError;
 use crate::request::{FieldViolation, InvalidRequest};
@@ -27,6 +28,9 @@ pub enum CallError {
     /// There was no time.
     #[error("no answer within the deadline: try again")]
     DeadlineExceeded,
+    /// The decision log can't be written, and must be.
+    #[error("the decision can't be recorded now: try again")]
+    Unrecorded,
     /// Nobody who may administer.
     #[error("expected a bearer token or a client certificate that the configuration knows")]
     Unauthenticated,
@@ -54,7 +58,7 @@ impl CallError {
     fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::Unavailable | Self::Behind { .. } | Self::Database => Code::Unavailable,
+            Self::Unavailable | Self::Behind { .. } | Self::Unrecorded | Self::Database => Code::Unavailable,
             Self::DeadlineExceeded | Self::TooLong(_) => Code::DeadlineExceeded,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::Forbidden => Code::PermissionDenied,
@@ -67,7 +71,7 @@ impl CallError {
     /// What it is for a request that asks for a decision.
     pub(super) fn failure(&self) -> Failure {
         match self {
-            Self::Unavailable | Self::Database => Failure::Unavailable,
+            Self::Unavailable | Self::Unrecorded | Self::Database => Failure::Unavailable,
             Self::Behind { .. } => Failure::Behind,
             Self::DeadlineExceeded | Self::TooLong(_) => Failure::DeadlineExceeded,
             Self::Invalid(_)
@@ -76,6 +80,15 @@ impl CallError {
             | Self::Missing(_)
             | Self::Conflict(_)
             | Self::Precondition(_) => Failure::Invalid,
+        }
+    }
+
+    /// As the decision log tells it.
+    pub(super) fn recorded(&self) -> decision_log::Failure {
+        match self.failure() {
+            Failure::Invalid => decision_log::Failure::Invalid,
+            Failure::DeadlineExceeded => decision_log::Failure::DeadlineExceeded,
+            Failure::Unavailable | Failure::Behind => decision_log::Failure::Unavailable,
         }
     }
 
@@ -115,6 +128,12 @@ impl From<DecideError> for CallError {
                 Self::Unavailable
             }
         }
+    }
+}
+
+impl From<Unrecorded> for CallError {
+    fn from(Unrecorded: Unrecorded) -> Self {
+        Self::Unrecorded
     }
 }
 

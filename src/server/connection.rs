@@ -24,13 +24,15 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 impl Connection {
     /// In the clear, from whomever.
     pub(super) fn plain(stream: TcpStream) -> Self {
-        Self { stream: Box::new(stream), peer: Peer::of_certificate(None) }
+        let peer = Peer::remote(stream.peer_addr().ok(), None);
+        Self { stream: Box::new(stream), peer }
     }
 
     /// Over TLS, after the handshake, from whom the certificate says.
     pub(super) fn protected(stream: TlsStream<TcpStream>) -> Self {
-        let certificates = stream.get_ref().1.peer_certificates();
-        let peer = Peer::of_certificate(certificates.and_then(<[_]>::first));
+        let (tcp, tls) = stream.get_ref();
+        let certificate = tls.peer_certificates().and_then(<[_]>::first);
+        let peer = Peer::remote(tcp.peer_addr().ok(), certificate);
         Self { stream: Box::new(stream), peer }
     }
 

@@ -173,6 +173,13 @@ impl Check {
         self
     }
 
+    /// One header of any bytes.
+    pub(crate) fn raw_bytes(mut self, key: &str, bytes: &[u8]) -> Self {
+        let header = HeaderValue { key: key.into(), raw_value: bytes.to_vec(), ..Default::default() };
+        self.http.header_map = Some(HeaderMap { headers: vec![header] });
+        self
+    }
+
     /// Headers by name, as without.
     fn joined(mut self, headers: &[(&str, &str)]) -> Self {
         self.http.headers = headers.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();

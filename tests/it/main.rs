@@ -22,6 +22,7 @@ mod cached;
 mod cedar;
 mod cli;
 mod conformance;
+mod decision_log;
 mod decisions;
 mod directory;
 mod edge;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         cedar::trials(),
         cli::trials(),
         conformance::trials(),
+        decision_log::trials(),
         decisions::trials(),
         directory::trials(),
         envoy::trials(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ecs_authz::catalog::Catalog;
 use ecs_authz::config::Config;
+use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::metrics::Metrics;
 use ecs_authz::pdp::{Defaults, Pdp};
@@ -130,7 +131,7 @@ impl Inside {
         let port = incoming.local_addr().unwrap().port();
         let health = HealthReporter::new();
         let router = server
-            .add_service(ExtAuthz::new(pdp, decisions, config).into_service())
+            .add_service(ExtAuthz::new(pdp, DecisionLog::off(), decisions, config).into_service())
             .add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())));
         let mut tasks = JoinSet::new();
         tasks.spawn(async { router.serve_with_incoming(incoming).await.unwrap() });

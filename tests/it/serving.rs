@@ -1,7 +1,8 @@
 //! The program, serving: started with arguments and an environment, and ended with the test.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::support::program;
 
@@ -18,7 +19,12 @@ impl Drop for Serving {
 impl Serving {
     /// Starts it on free ports.
     pub(crate) fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let child = Command::new(program())
+        Self::start_program(&program(), args, environment)
+    }
+
+    /// Starts this build of it on free ports.
+    pub(crate) fn start_program(program: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let child = Command::new(program)
             .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"])
             .args(args)
             .envs(environment.iter().copied())
@@ -35,6 +41,16 @@ impl Serving {
         BufReader::new(self.0.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
         assert!(line.starts_with("ready on 127.0.0.1:"), "{line}");
         line
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Its output, to be read by the test.
+    pub(crate) fn take_output(&mut self) -> ChildStdout {
+        self.0.stdout.take().expect("its output")
     }
 
     /// Reads what it logs until a line has this in it. What follows is read too, so that it never waits for us.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecs_authz::catalog::Catalog;
+use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::grpc::wire::envoy::service::auth::v3 as ours;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::authorization_server::Authorization as _;
@@ -74,7 +75,7 @@ fn service(store: Store) -> ExtAuthz {
     let cache = PolicyCache::new(Arc::new(store), catalog.action_count(), 1 << 20);
     let decisions = Metrics::new(catalog.clone(), []).decisions;
     let pdp = Arc::new(Pdp::new(catalog, cache, Defaults::default()));
-    ExtAuthz::new(pdp, decisions, parsed(CONFIG).ext_authz.unwrap())
+    ExtAuthz::new(pdp, DecisionLog::off(), decisions, parsed(CONFIG).ext_authz.unwrap())
 }
 
 /// The bytes of the answer to a check that is handed over without a wire, with or without a `grpc-timeout`.

@@ -9,6 +9,7 @@ use super::identity;
 use crate::catalog::Body;
 use crate::clock;
 use crate::decision::DependencyMode;
+use crate::decision_log::Unread;
 use crate::grpc::wire::envoy::config::core::v3::address::Address;
 use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
 use crate::grpc::wire::envoy::service::auth::v3::attribute_context::HttpRequest;
@@ -39,7 +40,7 @@ pub(super) fn request(config: &ExtAuthzConfig, attributes: &AttributeContext) ->
         path: http.path.clone(),
         body: body(http, &headers)?,
         context: Context {
-            source_ip: source_ip(attributes),
+            source_ip: source_ip(attributes).to_owned(),
             attributes: route_attributes(attributes),
             time: clock::now(),
             region: attributes.context_extensions.get(REGION).cloned().unwrap_or_default(),
@@ -123,11 +124,26 @@ fn body(http: &HttpRequest, headers: &Headers<'_>) -> Result<Body, Denial> {
     Ok(Body::Content { bytes: bytes.to_vec(), truncated })
 }
 
-fn source_ip(attributes: &AttributeContext) -> String {
+/// What is known of a request that could not be read.
+pub(super) fn unread(attributes: &AttributeContext) -> Unread<'_> {
+    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
+    let (method, path) = http.map_or(("", ""), |http| (&http.method, &http.path));
+    Unread { method, path, source_ip: source_ip(attributes) }
+}
+
+/// The id by which Envoy's access log knows the request. A client may have sent it, so it is for people alone.
+pub(super) fn request_id(attributes: &AttributeContext) -> String {
+    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
+    let headers = http.map(Headers::of);
+    let value = headers.as_ref().and_then(|headers| headers.values("x-request-id").next());
+    String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+}
+
+fn source_ip(attributes: &AttributeContext) -> &str {
     let address = attributes.source.as_ref().and_then(|source| source.address.as_ref()?.address.as_ref());
     match address {
-        Some(Address::SocketAddress(socket)) => socket.address.clone(),
-        None => String::new(),
+        Some(Address::SocketAddress(socket)) => &socket.address,
+        None => "",
     }
 }
 

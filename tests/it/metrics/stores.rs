@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ecs_authz::catalog::Catalog;
+use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::CheckRequest;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::authorization_server::Authorization as _;
@@ -75,7 +76,7 @@ impl Served {
         let cache = PolicyCache::new(store.clone(), catalog.action_count(), 1 << 20);
         let pdp = Arc::new(Pdp::new(catalog, cache, Defaults::default()));
         let config = parsed(CONFIG).ext_authz.unwrap();
-        let service = ExtAuthz::new(pdp.clone(), metrics.decisions.clone(), config);
+        let service = ExtAuthz::new(pdp.clone(), DecisionLog::off(), metrics.decisions.clone(), config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let routes = metrics::routes(metrics, pdp, store);

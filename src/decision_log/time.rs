@@ -1,0 +1,53 @@
+//! The time of a record: RFC 3339, UTC, microseconds, so that records sort as text.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// The time now. A clock that stands before 1970 tells 1970.
+pub(super) fn now() -> String {
+    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn rfc3339(since_1970: Duration) -> String {
+    let (days, second) = (since_1970.as_secs() / SECONDS_PER_DAY, since_1970.as_secs() % SECONDS_PER_DAY);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    let micros = since_1970.subsec_micros();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// The date of a day since 1970, by eras of 400 years that begin in March, so that leap days end years
+/// (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        // By `date -u -d @SECONDS --iso-8601=ns`.
+        let cases = [
+            (0, 0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_399, 999_999_999, "2000-02-28T23:59:59.999999Z"),
+            (951_782_400, 1_000, "2000-02-29T00:00:00.000001Z"),
+            (951_868_800, 999, "2000-03-01T00:00:00.000000Z"),
+            (1_735_689_599, 0, "2024-12-31T23:59:59.000000Z"),
+            (4_107_542_399, 0, "2100-02-28T23:59:59.000000Z"),
+            (4_107_542_400, 0, "2100-03-01T00:00:00.000000Z"),
+        ];
+        for (seconds, nanos, expected) in cases {
+            assert_eq!(rfc3339(Duration::new(seconds, nanos)), expected);
+        }
+    }
+}
