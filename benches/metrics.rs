@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use ecs_authz::catalog::{Body, Catalog};
+use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::authorize::Authorize;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
 use ecs_authz::grpc::{self, pb};
@@ -47,7 +48,7 @@ struct Measured {
 
 impl Measured {
     async fn start(pdp: Arc<Pdp>, metrics: &Metrics, calls: Calls) -> Outcome<Self> {
-        let service = Authorize::service(pdp, metrics.decisions.clone());
+        let service = Authorize::service(pdp, DecisionLog::off(), metrics.decisions.clone());
         let count = CountCalls(metrics.calls.clone());
         let (tell, told) = mpsc::channel();
         thread::spawn(move || -> Outcome<()> {
