@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{Call, Calls};
 
-/// Puts a [`CountedService`] around a service.
+/// Counts the calls of a service.
 #[derive(Debug, Clone)]
 pub struct CountCalls(pub Arc<Calls>);
 
