@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, PoolError};
+use deadpool_postgres::{GenericClient, Object, PoolError};
 use moka::policy::EvictionPolicy;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_postgres::IsolationLevel;
 
 use super::{
     Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreCounters, StoreError, StoreHealth,
@@ -50,8 +51,8 @@ mod settings;
 
 /// How long the schema may take to be checked.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often policies that change while they are read are read again.
-const MAX_ATTEMPTS: usize = 5;
+/// How often grants and documents are read one after the other, in the hope that no policy changes in between.
+const HOPEFUL_ATTEMPTS: usize = 2;
 /// What health says while changes are not followed.
 const OUT_OF_REACH: &str = "the database can't be reached: changes of policies are not followed";
 /// The most compiled policies that are kept.
@@ -83,7 +84,7 @@ enum ReadError {
     Diverged(#[from] Diverged),
     #[error(transparent)]
     Policy(#[from] PolicyFault),
-    #[error("the policies changed each time that they were read")]
+    #[error("a policy changed within one state of the database")]
     Restless,
 }
 
@@ -147,8 +148,8 @@ impl PostgresStore {
         identity: &Identity,
         passed_over: Option<&str>,
     ) -> Result<PrincipalGrants, ReadError> {
-        let lent = self.pool.lend().await?;
-        let read = timeout(ANSWER_TIMEOUT, self.read_with(lent.client()?, identity, passed_over)).await;
+        let mut lent = self.pool.lend().await?;
+        let read = timeout(ANSWER_TIMEOUT, self.read_with(lent.client_mut()?, identity, passed_over)).await;
         match &read {
             Ok(Err(ReadError::Diverged(_))) | Err(_) => self.pool.forget_idle(),
             Ok(_) => lent.give_back(),
@@ -158,27 +159,43 @@ impl PostgresStore {
 
     async fn read_with(
         &self,
-        client: &Object,
+        client: &mut Object,
         identity: &Identity,
         passed_over: Option<&str>,
     ) -> Result<PrincipalGrants, ReadError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let before = self.known.revision(&identity.domain_id);
-            let statement = client.prepare_cached(load::GRANTS).await?;
-            let read = load::grants(client, &statement, identity).await?;
-            let compiled = self.compile(client, identity, &read, passed_over).await?;
-            let Some(compiled) = compiled else { continue };
-            // It may have been read before its announcement arrives.
-            self.known.learn_read(&identity.domain_id, before, read.mark)?;
-            return self.grants(identity, read, &compiled);
+        for _ in 0..HOPEFUL_ATTEMPTS {
+            if let Some(read) = self.read_once(client, identity, passed_over).await? {
+                return Ok(read);
+            }
         }
-        Err(ReadError::Restless)
+        // Policies that change all the time are read from one state of the database, which takes a round trip more.
+        let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+        let snapshot = snapshot.read_only(true).start().await?;
+        let read = self.read_once(&snapshot, identity, passed_over).await?;
+        snapshot.commit().await?;
+        read.ok_or(ReadError::Restless)
+    }
+
+    /// Nothing if a policy changed between its grant and its document.
+    async fn read_once(
+        &self,
+        client: &impl GenericClient,
+        identity: &Identity,
+        passed_over: Option<&str>,
+    ) -> Result<Option<PrincipalGrants>, ReadError> {
+        let before = self.known.revision(&identity.domain_id);
+        let read = load::grants(client, identity).await?;
+        let compiled = self.compile(client, identity, &read, passed_over).await?;
+        let Some(compiled) = compiled else { return Ok(None) };
+        // It may have been read before its announcement arrives.
+        self.known.learn_read(&identity.domain_id, before, read.mark)?;
+        self.grants(identity, read, &compiled).map(Some)
     }
 
     /// The compiled policies of the grants; nothing if one has changed meanwhile.
     async fn compile(
         &self,
-        client: &Object,
+        client: &impl GenericClient,
         identity: &Identity,
         read: &Read,
         passed_over: Option<&str>,

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio_postgres::{Row, Statement};
+use deadpool_postgres::GenericClient;
+use tokio_postgres::Row;
 
 use super::feed::mark;
 use super::known::Mark;
@@ -16,7 +17,7 @@ use crate::request::{Identity, Subject};
 /// The grants of a user or agency, of its groups, and the domain's own policies that are roles of the token.
 ///
 /// Each part finds its rows by an index, however many the domain has.
-pub(super) const GRANTS: &str = "
+const GRANTS: &str = "
     WITH subject AS (
       SELECT $2::text::ecs_authz.subject_kind AS kind, $3::text AS id
       UNION SELECT 'group', unnest($4::text[]) WHERE $2 = 'user'
@@ -77,16 +78,16 @@ pub(super) type Compiled = HashMap<i64, Arc<CompiledPolicy>>;
 
 /// Reads the grants of a principal.
 pub(super) async fn grants(
-    client: &tokio_postgres::Client,
-    statement: &Statement,
+    client: &impl GenericClient,
     identity: &Identity,
 ) -> Result<Read, tokio_postgres::Error> {
+    let statement = client.prepare_cached(GRANTS).await?;
     let (kind, id) = match &identity.subject {
         Subject::User(id) => ("user", id),
         Subject::Agency(id) => ("agency", id),
     };
     let Identity { domain_id, group_ids, role_names, .. } = identity;
-    let rows = client.query(statement, &[domain_id, &kind, id, group_ids, role_names]).await?;
+    let rows = client.query(&statement, &[domain_id, &kind, id, group_ids, role_names]).await?;
     Ok(Read {
         mark: rows.first().map(|row| mark(row.get(0), row.get(6))).unwrap_or_default(),
         grants: rows.iter().filter_map(grant).collect(),
