@@ -19,12 +19,14 @@ use crate::store::postgres::administration::ImportError;
 
 mod actions;
 mod check;
+mod config;
 mod database;
 mod envoy_config;
 mod envoy_lint;
 mod explanation;
 mod healthcheck;
 mod migrate;
+mod options;
 mod serve;
 mod sync;
 mod validate;
@@ -48,6 +50,8 @@ struct Args {
 enum Command {
     /// Serve decisions over gRPC
     Serve(serve::ServeArgs),
+    /// Print the configuration that a server would have, and who set what; secrets are left out
+    Config(config::ConfigArgs),
     /// Decide one call offline; exits with 0 for allow, 2 for deny, 1 for an error
     Check(check::CheckArgs),
     /// Bring the schema of a PostgreSQL database to the version that this program needs
@@ -81,6 +85,16 @@ enum DependencyModeArg {
     Report,
     /// A call with a dependency that is not allowed is denied
     Enforce,
+}
+
+impl DependencyModeArg {
+    /// The mode as the configuration names it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Enforce => "enforce",
+        }
+    }
 }
 
 impl From<DependencyModeArg> for DependencyMode {
@@ -137,8 +151,9 @@ pub fn run() -> ExitCode {
     let mut out = io::stdout().lock();
     let outcome = match args.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Config(args) => config::run(&args, &mut out),
         Command::Check(args) => check::run(args, &mut out),
-        Command::Migrate(args) => migrate::run(&args, &mut out),
+        Command::Migrate(args) => migrate::run(args, &mut out),
         Command::Sync(args) => sync::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
         Command::Actions(args) => actions::run(&args, &mut out),

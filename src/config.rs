@@ -1,42 +1,104 @@
-//! The configuration file: TOML, read strictly. Flags and environment variables say the rest.
+//! The configuration: a file of TOML, variables of the environment and flags, all read strictly.
+//!
+//! Every option has one name: `tls.client_ca` in the file is `ECS_AUTHZ_TLS_CLIENT_CA` in the environment, and those that
+//! are set most often have a flag, too. `deploy/config.toml` holds all of them.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use crate::decision::DependencyMode;
 use crate::decision_log::DecisionLogConfig;
 use crate::grpc::ext_authz::ExtAuthzConfig;
 pub use admin::{AdminConfig, AdminTls, SecretError, TokenConfig};
 pub use callers::CallersConfig;
-pub use tls::{ClientAuth, HttpConfig, MinimumVersion, TlsConfig};
+pub use database::{DatabaseConfig, DatabaseUrlError};
+pub use layers::{Flag, Layers, Loaded, Origin};
+pub use listeners::{GrpcConfig, HttpConfig};
+pub use schema::schema;
+pub use tls::{ClientAuth, MinimumVersion, TlsConfig};
 
 pub mod admin;
 mod callers;
+mod database;
+mod effective;
+mod layers;
+mod listeners;
+mod schema;
 mod tls;
 
-/// The file's content.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The directory of policies: `DIR/DOMAIN/grants.toml` and `DIR/DOMAIN/policies/NAME.json`. Either it or a database is
+    /// needed.
+    #[schemars(extend("format" = "path"))]
+    pub policies: Option<PathBuf>,
+    /// Additional action tables, besides the published ones.
+    #[schemars(extend("items" = {"type": "string", "format": "path"}))]
+    pub tables: Vec<PathBuf>,
+    /// What dependency actions do to a decision at least.
+    pub dependency_mode: Dependencies,
+    /// The region of the API, as resources and conditions of policies name it.
+    pub region: Option<String>,
+    /// Listen beyond loopback without TLS, because something else protects the traffic.
+    pub insecure: bool,
+    /// How long answers from the cache are given while the database can't be reached; then requests fail.
+    pub max_stale_seconds: u64,
+    /// Policies in PostgreSQL.
+    pub database: DatabaseConfig,
+    /// The cache of policies.
+    pub cache: CacheConfig,
+    /// The gRPC listener.
+    pub grpc: GrpcConfig,
+    /// TLS of the gRPC listener.
+    pub tls: Option<TlsConfig>,
+    /// Who may call the services of the gRPC listener.
+    pub callers: CallersConfig,
+    /// The HTTP listener.
+    pub http: HttpConfig,
     /// Envoy's external authorization. Served only if it is configured: without a source of identity, there is
     /// nobody to decide about.
     pub ext_authz: Option<ExtAuthzConfig>,
     /// The policy admin service. Served only if it is configured.
     pub admin: Option<AdminConfig>,
-    /// TLS of the gRPC listener.
-    pub tls: Option<TlsConfig>,
-    /// Who may call the services of the gRPC listener.
-    #[serde(default)]
-    pub callers: CallersConfig,
-    /// The HTTP listener.
-    #[serde(default)]
-    pub http: HttpConfig,
     /// The decision log. Kept only if it is configured.
     pub decision_log: Option<DecisionLogConfig>,
 }
 
-/// Why a configuration file can't be used.
+/// The cache of policies.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// The most memory for cached policies, in MiB. Without it a quarter of the container's limit, or 64.
+    pub mib: Option<u64>,
+}
+
+/// What dependency actions do to a decision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dependencies {
+    /// They are reported.
+    #[default]
+    Report,
+    /// A call with a dependency that is not allowed is denied.
+    Enforce,
+}
+
+impl From<Dependencies> for DependencyMode {
+    fn from(dependencies: Dependencies) -> Self {
+        match dependencies {
+            Dependencies::Report => Self::Report,
+            Dependencies::Enforce => Self::Enforce,
+        }
+    }
+}
+
+/// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
@@ -66,39 +128,65 @@ pub enum ConfigError {
         /// What was expected.
         message: String,
     },
+    /// A variable or a flag says what can't be meant.
+    #[error("{origin}: {message}")]
+    Layer {
+        /// Which.
+        origin: Origin,
+        /// What was expected.
+        message: String,
+    },
+    /// What variables and flags say together can't be meant.
+    #[error("{0}")]
+    Unmeant(String),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            policies: None,
+            tables: Vec::new(),
+            dependency_mode: Dependencies::default(),
+            region: None,
+            insecure: false,
+            max_stale_seconds: 60,
+            database: DatabaseConfig::default(),
+            cache: CacheConfig::default(),
+            grpc: GrpcConfig::default(),
+            tls: None,
+            callers: CallersConfig::default(),
+            http: HttpConfig::default(),
+            ext_authz: None,
+            admin: None,
+            decision_log: None,
+        }
+    }
 }
 
 impl Config {
-    /// Reads a configuration file.
+    /// Reads a configuration file alone.
     ///
     /// # Errors
     ///
     /// If it can't be read, or something in it is not known.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| {
-            let start = error.span().unwrap_or_default().start;
-            let before = text.as_bytes().get(..start).unwrap_or_default();
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-            ConfigError::Content { path: path.to_owned(), line, message: error.message().to_owned() }
-        })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        config.admin.iter_mut().for_each(|admin| admin.resolve(folder));
-        config.tls.iter_mut().chain(&mut config.http.tls).for_each(|tls| tls.resolve(folder));
-        config.decision_log.iter_mut().for_each(|log| log.resolve(folder));
-        match config.fault() {
-            Some(message) => Err(ConfigError::Meaning { path: path.to_owned(), message }),
-            None => Ok(config),
-        }
+        let layers = Layers { file: Some(path.to_owned()), ..Layers::default() };
+        Ok(layers.load()?.config)
+    }
+
+    /// How long answers from the cache are given while the database can't be reached.
+    #[must_use]
+    pub fn max_stale(&self) -> Duration {
+        Duration::from_secs(self.max_stale_seconds)
     }
 
     /// What is well-formed and yet can't be meant.
     fn fault(&self) -> Option<String> {
-        let of_ext_authz = self.ext_authz.as_ref().and_then(ExtAuthzConfig::fault);
+        let of_database = self.database.fault();
+        let of_ext_authz = || self.ext_authz.as_ref()?.fault();
         let of_admin = || self.admin.as_ref()?.fault();
         let of_callers = || self.callers.fault(self.tls.as_ref());
         let of_decision_log = || self.decision_log.as_ref()?.fault();
-        of_ext_authz.or_else(of_admin).or_else(of_callers).or_else(of_decision_log)
+        of_database.or_else(of_ext_authz).or_else(of_admin).or_else(of_callers).or_else(of_decision_log)
     }
 }

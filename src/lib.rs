@@ -56,7 +56,7 @@
 //! | [`decision_log`] | catalog, decision, pdp, policy, request |
 //! | [`grpc`] | catalog, clock, decision, decision_log, metrics, pdp, policy, request, store |
 //! | [`health`] | store |
-//! | [`config`] | decision_log, grpc |
+//! | [`config`] | decision, decision_log, grpc, store |
 //! | [`server`] | catalog, config, decision, decision_log, grpc, health, metrics, pdp, store |
 //! | [`cli`] | catalog, clock, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
 //! | [`envoy`] | catalog, request |

@@ -346,7 +346,7 @@ fn refuse_exposure(config: &ServerConfig) -> Result<(), StartError> {
     let Config { admin, tls, http, .. } = &config.config;
     let grpc = (config.grpc_addr, tls.is_some());
     let http = (config.http_addr, http.tls.is_some());
-    let admin = admin.as_ref().map(|admin| (admin.listen, admin.tls.is_some()));
+    let admin = admin.as_ref().map(|admin| (admin.addr, admin.tls.is_some()));
     let mut listeners = [grpc, http].into_iter().chain(admin);
     let exposed = listeners.find(|(addr, is_protected)| !is_protected && !addr.ip().is_loopback());
     match (config.exposure, exposed) {

@@ -2,19 +2,18 @@
 
 use std::io::Write;
 
+use super::database::DatabaseArgs;
 use super::{CommandError, SUCCESS};
-use crate::store::postgres::{DatabaseUrl, migrate};
+use crate::store::postgres::migrate;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct MigrateArgs {
-    /// The database: postgresql://USER:PASSWORD@HOST:PORT/NAME, with the right to create a schema
-    #[arg(long, value_name = "URL", env = "ECS_AUTHZ_DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+    #[command(flatten)]
+    database: DatabaseArgs,
 }
 
-pub(super) fn run(args: &MigrateArgs, out: &mut dyn Write) -> Result<u8, CommandError> {
-    let url: DatabaseUrl =
-        args.database_url.parse().map_err(|fault| CommandError::Usage(format!("{fault}")))?;
+pub(super) fn run(args: MigrateArgs, out: &mut dyn Write) -> Result<u8, CommandError> {
+    let url = args.database.settings()?.url;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let taken = runtime.block_on(migrate::run(&url)).map_err(CommandError::Database)?;
     for version in &taken {

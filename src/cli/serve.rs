@@ -1,17 +1,13 @@
 //! `ecs-authz serve`
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::database::DatabaseArgs;
-use super::{CommandError, DependencyModeArg, SUCCESS, TableArgs};
-use crate::config::Config;
-use crate::pdp::Defaults;
-use crate::server::{CacheSize, Drain, Exposure, OpenStore, PolicySource, RunningServer, ServerConfig};
+use super::options::{OptionArgs, server_config};
+use super::{CommandError, SUCCESS};
+use crate::server::{Drain, OpenStore, RunningServer, ServerConfig};
 use crate::telemetry;
 
 /// How long calls in flight are answered after the signal to stop: well below the 30 s after which Kubernetes kills.
@@ -19,70 +15,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// The directory of policies: DIR/DOMAIN/grants.toml and DIR/DOMAIN/policies/NAME.json
-    #[arg(long, value_name = "DIR", env = "ECS_AUTHZ_POLICIES", required_unless_present = "database_url")]
-    policies: Option<PathBuf>,
     #[command(flatten)]
-    database: DatabaseArgs,
-    /// Where to serve gRPC
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:50051", env = "ECS_AUTHZ_GRPC_ADDR")]
-    grpc_addr: SocketAddr,
-    /// A Unix domain socket to serve gRPC on, too, for processes of this user and group (its mode is 0660)
-    #[arg(long, value_name = "PATH", env = "ECS_AUTHZ_GRPC_SOCKET")]
-    grpc_socket: Option<PathBuf>,
-    /// Where to serve HTTP: /livez, /readyz and /metrics
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", env = "ECS_AUTHZ_HTTP_ADDR")]
-    http_addr: SocketAddr,
-    #[command(flatten)]
-    tables: TableArgs,
-    /// What dependency actions do to a decision at least
-    #[arg(long, value_name = "MODE", default_value = "report", env = "ECS_AUTHZ_DEPENDENCY_MODE")]
-    dependency_mode: DependencyModeArg,
-    /// The region of the API, as resources and conditions of policies name it
-    #[arg(long, value_name = "NAME", env = "ECS_AUTHZ_REGION")]
-    region: Option<String>,
-    /// The most memory for cached policies, in MiB; by default a quarter of the container's limit, or 64
-    #[arg(long, value_name = "MIB", env = "ECS_AUTHZ_CACHE_MIB")]
-    cache_mib: Option<u64>,
-    /// A configuration file (TOML): TLS, Envoy's ext_authz, the policy admin service, the decision log
-    #[arg(long, value_name = "FILE", env = "ECS_AUTHZ_CONFIG")]
-    config: Option<PathBuf>,
-    /// Listen beyond loopback without TLS, because something else protects the traffic
-    #[arg(long, env = "ECS_AUTHZ_INSECURE")]
-    insecure: bool,
-}
-
-impl ServeArgs {
-    fn server_config(&self) -> Result<ServerConfig, CommandError> {
-        Ok(ServerConfig {
-            policies: self.policies()?,
-            tables: self.tables.tables.clone(),
-            grpc_addr: self.grpc_addr,
-            grpc_socket: self.grpc_socket.clone(),
-            http_addr: self.http_addr,
-            defaults: Defaults { dependency_mode: self.dependency_mode.into(), region: self.region.clone() },
-            cache: self.cache_size(),
-            exposure: if self.insecure { Exposure::Insecure } else { Exposure::Loopback },
-            config: self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default(),
-        })
-    }
-}
-
-impl ServeArgs {
-    fn cache_size(&self) -> CacheSize {
-        self.cache_mib.map_or(CacheSize::Automatic, |mib| CacheSize::Bytes(mib.saturating_mul(1_024 * 1_024)))
-    }
-
-    fn policies(&self) -> Result<PolicySource, CommandError> {
-        match (&self.policies, self.database.settings()?) {
-            (Some(root), None) => Ok(PolicySource::Directory(root.clone())),
-            (None, Some(settings)) => Ok(PolicySource::Postgres(settings)),
-            (Some(_), Some(_)) | (None, None) => Err(CommandError::Usage(
-                "expected exactly one of --policies and --database-url (ECS_AUTHZ_POLICIES, ECS_AUTHZ_DATABASE_URL)"
-                    .to_owned(),
-            )),
-        }
-    }
+    options: OptionArgs,
 }
 
 pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
@@ -92,7 +26,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
         // Before the ready line: whoever reads it may signal at once.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let config = args.server_config()?;
+        let loaded = args.options.load()?;
+        for variable in &loaded.unknown_variables {
+            tracing::warn!("{variable} is no option: nothing heeds it");
+        }
+        let config = server_config(loaded)?;
         let place = ReadyLine::of(&config);
         let mut server = tokio::select! {
             server = RunningServer::start(config) => server?,

@@ -2,16 +2,15 @@
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::database::DatabaseArgs;
 use super::{CommandError, SUCCESS, TableArgs};
 use crate::catalog::Catalog;
 use crate::server::load_catalog;
 use crate::store::directory::{self, Export, Faults, Reading, check_export, holds_nothing};
 use crate::store::plan::{Contents, Extent, Plan, Step};
-use crate::store::postgres::PostgresSettings;
 use crate::store::postgres::administration::Administration;
 use actor::Actor;
 
@@ -40,9 +39,8 @@ struct DirectionArgs {
     /// The directory of policies
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// The database: postgresql://USER:PASSWORD@HOST:PORT/NAME, at the schema version of this program
-    #[arg(long, value_name = "URL", env = "ECS_AUTHZ_DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// Do what the plan says; without it, the plan is shown and nothing is changed
     #[arg(long)]
     apply: bool,
@@ -198,9 +196,7 @@ impl<'a> Session<'a> {
 
 impl DirectionArgs {
     async fn administration(&self) -> Result<Administration, CommandError> {
-        let url = self.database_url.parse().map_err(|fault| CommandError::Usage(format!("{fault}")))?;
-        let (max_stale, start_wait) = (Duration::ZERO, Duration::ZERO);
-        let settings = PostgresSettings { url, max_connections: 1, max_stale, start_wait };
+        let settings = self.database.clone().settings()?;
         Administration::open(&settings).await.map_err(CommandError::Database)
     }
 

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::tls::{ClientAuth, MinimumVersion, TlsConfig, is_client_name};
 use crate::grpc::admin::MAX_TOKEN_BYTES;
@@ -18,11 +19,11 @@ const MIN_TOKEN_CHARACTERS: usize = 32;
 const MAX_FILE_BYTES: u64 = 1_024 * 1_024;
 
 /// The policy admin service.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
     /// Where it is served, apart from decisions.
-    pub listen: SocketAddr,
+    pub addr: SocketAddr,
     /// Bearer tokens that are let in.
     #[serde(default)]
     pub token: Vec<TokenConfig>,
@@ -31,24 +32,28 @@ pub struct AdminConfig {
 }
 
 /// A bearer token.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
     /// By what name the history knows who shows it.
     pub name: String,
     /// The file that holds it, and nothing else: at least 32 characters, no blanks.
+    #[schemars(extend("format" = "path"))]
     pub file: PathBuf,
 }
 
 /// TLS of the listener. All files are PEM.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminTls {
     /// The listener's certificate, and those between it and its authority.
+    #[schemars(extend("format" = "path"))]
     pub certificate: PathBuf,
     /// Its private key.
+    #[schemars(extend("format" = "path"))]
     pub key: PathBuf,
     /// The authorities that sign the certificates of clients.
+    #[schemars(extend("format" = "path"))]
     pub client_ca: Option<PathBuf>,
     /// The oldest version of TLS that is spoken.
     #[serde(default)]
@@ -122,17 +127,6 @@ impl AdminConfig {
             format!("admin.tls.clients: {expected}, found `{}`", name.escape_debug())
         });
         of_tokens.or(of_clients)
-    }
-
-    /// The files are named as seen from the configuration's folder.
-    pub(super) fn resolve(&mut self, folder: &Path) {
-        let of_tls = self.tls.iter_mut().flat_map(|tls| {
-            let AdminTls { certificate, key, client_ca, minimum_version: _, clients: _ } = tls;
-            [certificate, key].into_iter().chain(client_ca)
-        });
-        for file in self.token.iter_mut().map(|token| &mut token.file).chain(of_tls) {
-            *file = folder.join(&*file);
-        }
     }
 
     /// TLS of the listener, and whether clients need a certificate.
@@ -217,34 +211,34 @@ mod tests {
         toml::from_str::<AdminConfig>(text).unwrap().fault()
     }
 
-    const LISTEN: &str = "listen = \"127.0.0.1:50052\"\n";
+    const ADDR: &str = "addr = \"127.0.0.1:50052\"\n";
     const TOKEN: &str = "[[token]]\nname = \"ci\"\nfile = \"/t\"\n";
     const TLS: &str = "[tls]\ncertificate = \"c\"\nkey = \"k\"\n";
 
     #[test]
     fn somebody_must_be_let_in() {
-        assert!(fault(LISTEN).unwrap().contains("nobody is let in"));
-        assert!(fault(&format!("{LISTEN}{TLS}")).unwrap().contains("nobody is let in"));
-        assert_eq!(fault(&format!("{LISTEN}{TOKEN}")), None);
-        assert_eq!(fault(&format!("{LISTEN}{TLS}client_ca = \"a\"\nclients = [\"spiffe://a/b\"]")), None);
-        assert_eq!(fault(&format!("{LISTEN}{TOKEN}{TLS}")), None);
+        assert!(fault(ADDR).unwrap().contains("nobody is let in"));
+        assert!(fault(&format!("{ADDR}{TLS}")).unwrap().contains("nobody is let in"));
+        assert_eq!(fault(&format!("{ADDR}{TOKEN}")), None);
+        assert_eq!(fault(&format!("{ADDR}{TLS}client_ca = \"a\"\nclients = [\"spiffe://a/b\"]")), None);
+        assert_eq!(fault(&format!("{ADDR}{TOKEN}{TLS}")), None);
     }
 
     #[test]
     fn names_without_an_authority_are_no_proof() {
-        assert!(fault(&format!("{LISTEN}{TLS}clients = [\"a\"]")).unwrap().contains("together"));
-        assert!(fault(&format!("{LISTEN}{TOKEN}{TLS}client_ca = \"a\"")).unwrap().contains("together"));
+        assert!(fault(&format!("{ADDR}{TLS}clients = [\"a\"]")).unwrap().contains("together"));
+        assert!(fault(&format!("{ADDR}{TOKEN}{TLS}client_ca = \"a\"")).unwrap().contains("together"));
     }
 
     #[test]
     fn token_names_are_told_apart_in_the_history() {
-        assert!(fault(&format!("{LISTEN}{TOKEN}{TOKEN}")).unwrap().contains("each name once"));
-        assert!(fault(&format!("{LISTEN}{}", TOKEN.replace("ci", "c i"))).unwrap().contains("letters"));
+        assert!(fault(&format!("{ADDR}{TOKEN}{TOKEN}")).unwrap().contains("each name once"));
+        assert!(fault(&format!("{ADDR}{}", TOKEN.replace("ci", "c i"))).unwrap().contains("letters"));
     }
 
     #[test]
     fn clients_have_names_that_can_stand_in_certificates() {
-        let of = |name: &str| fault(&format!("{LISTEN}{TLS}client_ca = \"a\"\nclients = [\"{name}\"]"));
+        let of = |name: &str| fault(&format!("{ADDR}{TLS}client_ca = \"a\"\nclients = [\"{name}\"]"));
         for name in ["spiffe://acme.example/deployer", "deployer.acme.example", "https://x/y?z"] {
             assert_eq!(of(name), None, "{name}");
         }
@@ -265,19 +259,11 @@ mod tests {
         let (one, two) =
             ("0123456789abcdef0123456789abcdef", "another one that is long enough".replace(' ', "-"));
         let config =
-            |token: Vec<TokenConfig>| AdminConfig { listen: ([127, 0, 0, 1], 0).into(), token, tls: None };
+            |token: Vec<TokenConfig>| AdminConfig { addr: ([127, 0, 0, 1], 0).into(), token, tls: None };
         let names = config(vec![token("a", one), token("b", &format!("{two}x"))]).tokens().unwrap();
         assert_eq!(names.len(), 2);
         let error = config(vec![token("a", one), token("b", &format!("{one}\n"))]).tokens().unwrap_err();
         assert_eq!(error.to_string(), "the tokens `a` and `b` are the same: make another one");
-    }
-
-    #[test]
-    fn files_are_seen_from_the_configuration() {
-        let mut config: AdminConfig = toml::from_str(&format!("{LISTEN}{TOKEN}{TLS}")).unwrap();
-        config.resolve(Path::new("/etc/ecs-authz"));
-        assert_eq!(config.token.first().unwrap().file, Path::new("/t"));
-        assert_eq!(config.tls.unwrap().key, Path::new("/etc/ecs-authz/k"));
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::tls::{TlsConfig, is_client_name};
 
 /// The names of clients for each service, as their certificates tell them: URIs such as SPIFFE ids, or DNS names, each
 /// whole. A service without a list is for every client that the authorities of `[tls]` vouch for, and an empty list is
 /// for nobody. Health and reflection are for every client.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CallersConfig {
     /// Who may call `ecs.authz.v1.AuthorizationService`, which believes its callers who the principal is.

@@ -1,34 +1,30 @@
 //! What a listener shows to prove who it is, and what it asks of its clients.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// TLS of a listener. All files are PEM, named as seen from the configuration, and read again when they change.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// The listener's certificate, and those between it and its authority.
+    #[schemars(extend("format" = "path"))]
     pub certificate: PathBuf,
     /// Its private key.
+    #[schemars(extend("format" = "path"))]
     pub key: PathBuf,
     /// The authorities that sign the certificates of clients. With them, who has no certificate is not heard.
+    #[schemars(extend("format" = "path"))]
     pub client_ca: Option<PathBuf>,
     /// The oldest version of TLS that is spoken.
     #[serde(default)]
     pub minimum_version: MinimumVersion,
 }
 
-/// The HTTP listener.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpConfig {
-    /// Its TLS. A section of its own, because probes rarely have a certificate to show.
-    pub tls: Option<TlsConfig>,
-}
-
 /// The oldest version of TLS that is spoken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MinimumVersion {
     /// TLS 1.2, with forward secrecy and authenticated encryption only.
     #[default]
@@ -46,16 +42,6 @@ pub enum ClientAuth {
     Required,
     /// Who shows one must show a good one.
     Optional,
-}
-
-impl TlsConfig {
-    /// The files are named as seen from the configuration's folder.
-    pub(super) fn resolve(&mut self, folder: &Path) {
-        let Self { certificate, key, client_ca, minimum_version: _ } = self;
-        for file in [certificate, key].into_iter().chain(client_ca) {
-            *file = folder.join(&*file);
-        }
-    }
 }
 
 /// One that can stand in a certificate. Other forms would never match, and a look-alike of `token:NAME` would stand in the

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::mask::{Field, Masking};
 use crate::policy::{Pattern, Version};
@@ -16,7 +17,7 @@ const MIN_QUEUE_BYTES: usize = 65_536;
 const MAX_BLOCK_MS: u64 = 1_000;
 
 /// The decision log. Nothing is recorded unless it is configured.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionLogConfig {
     /// Which decisions are recorded. Errors always are.
@@ -36,6 +37,7 @@ pub struct DecisionLogConfig {
     #[serde(default)]
     pub mask: BTreeMap<Field, Masking>,
     /// The file whose bytes key the hashes.
+    #[schemars(extend("format" = "path"))]
     pub mask_key: Option<PathBuf>,
     /// Records go to a file.
     pub file: Option<FileConfig>,
@@ -44,7 +46,7 @@ pub struct DecisionLogConfig {
 }
 
 /// Which decisions are recorded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decisions {
     /// Allows and denials.
@@ -56,7 +58,7 @@ pub enum Decisions {
 
 /// Whether the path as received is recorded. It holds ids of projects and servers, and its query whatever clients put
 /// there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Paths {
     /// The route's template alone.
@@ -67,10 +69,11 @@ pub enum Paths {
 }
 
 /// A file of records.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// The file. It is made if it is not there, with mode 0640.
+    #[schemars(extend("format" = "path"))]
     pub path: PathBuf,
     /// The size at which it is renamed to `PATH.1`.
     #[serde(default = "hundred_mebibytes")]
@@ -84,7 +87,7 @@ pub struct FileConfig {
 }
 
 /// Standard output as the place of records.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StdoutConfig {
     /// What waits to be written.
@@ -93,7 +96,7 @@ pub struct StdoutConfig {
 }
 
 /// The queue between decisions and who writes their records.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueConfig {
     /// The most bytes of records that wait.
@@ -105,7 +108,7 @@ pub struct QueueConfig {
 }
 
 /// What happens to a record that has no place in the queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
     /// It is dropped and counted. Decisions go on.
@@ -201,14 +204,6 @@ impl DecisionLogConfig {
         let of_stdout =
             || self.stdout.as_ref().and_then(|out| Some(format!("stdout.{}", out.queue.fault()?)));
         of_file.or_else(of_stdout)
-    }
-
-    /// The files are named as seen from the configuration's folder.
-    pub fn resolve(&mut self, folder: &Path) {
-        let of_file = self.file.iter_mut().map(|file| &mut file.path);
-        for file in of_file.chain(&mut self.mask_key) {
-            *file = folder.join(&*file);
-        }
     }
 }
 

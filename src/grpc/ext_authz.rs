@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
@@ -32,7 +33,7 @@ mod render;
 const MAX_MESSAGE_BYTES: usize = 1_024 * 1_024;
 
 /// How Envoy's requests are read.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtAuthzConfig {
     /// The sources of identity. All that match must agree.

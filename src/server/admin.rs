@@ -69,7 +69,7 @@ impl AdminListener {
             .add_service(service)
             .add_service(reflection(&[SERVICE]).build_v1()?)
             .add_service(reflection(&[SERVICE]).build_v1alpha()?);
-        let (incoming, addr) = Incoming::on_port(config.listen, tls).await?;
+        let (incoming, addr) = Incoming::on_port(config.addr, tls).await?;
         Ok(Self { addr, incoming, router })
     }
 

@@ -72,7 +72,7 @@ pub(crate) fn with_token(database: &Database, folder: &TempDir) -> ServerConfig 
     fs::write(&file, format!("{TOKEN}\n")).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let token = vec![TokenConfig { name: "tests".into(), file }];
-    with_admin(database, AdminConfig { listen: ([127, 0, 0, 1], 0).into(), token, tls: None })
+    with_admin(database, AdminConfig { addr: ([127, 0, 0, 1], 0).into(), token, tls: None })
 }
 
 fn with_admin(database: &Database, admin: AdminConfig) -> ServerConfig {

@@ -526,7 +526,7 @@ fn a_configuration_is_read_strictly() {
         message.trim_start_matches(&*path.to_string_lossy()).to_owned()
     };
     let source = |text: &str| load(&format!("[[ext_authz.principal]]\n{text}"));
-    assert!(load("[ext_auth]").starts_with(":1: unknown field `ext_auth`, expected one of `ext_authz`, "));
+    assert!(load("[ext_auth]").starts_with(":1: unknown field `ext_auth`, expected one of `policies`, "));
     assert!(load("[ext_authz]").contains("missing field `principal`"));
     assert!(source("source = \"cookie\"").contains("unknown variant `cookie`"));
     let unknown = source(

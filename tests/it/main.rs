@@ -21,6 +21,7 @@ mod cache;
 mod cached;
 mod cedar;
 mod cli;
+mod config;
 mod conformance;
 mod decision_log;
 mod decisions;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         cached::trials(),
         cedar::trials(),
         cli::trials(),
+        config::trials(),
         conformance::trials(),
         decision_log::trials(),
         decisions::trials(),

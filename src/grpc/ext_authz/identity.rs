@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::denial::Denial;
 use super::headers::Headers;
@@ -16,7 +17,7 @@ use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
 use crate::request::PrincipalParts;
 
 /// A source of identity.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum PrincipalSource {
     /// Claims that Envoy's `jwt_authn` filter verified and left in the dynamic metadata.
@@ -28,7 +29,7 @@ pub enum PrincipalSource {
 }
 
 /// Where verified claims stand, and what they mean.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JwtMetadata {
     /// The filter's name in the metadata.
@@ -47,7 +48,7 @@ impl JwtMetadata {
 }
 
 /// Which headers are believed, and from whom.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityHeaders {
     /// The identities in the certificates of those whose headers count.
@@ -57,7 +58,7 @@ pub struct IdentityHeaders {
 }
 
 /// Principals by the SPIFFE id of the peer.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mtls {
     /// By SPIFFE id, whole: `spiffe://acme.example/gateway`.
@@ -65,7 +66,7 @@ pub struct Mtls {
 }
 
 /// The principal that a peer is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each field is described in proto/ecs/authz/v1/authorization.proto")]
 pub struct MtlsPrincipal {
@@ -83,7 +84,7 @@ pub struct MtlsPrincipal {
 }
 
 /// Where each field of a principal comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each field is described in proto/ecs/authz/v1/authorization.proto")]
 pub struct Fields {

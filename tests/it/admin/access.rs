@@ -153,7 +153,7 @@ impl TlsWorld {
         };
         let token = TokenConfig { name: "tests".into(), file: file("token", TOKEN) };
         let token = if has_token { vec![token] } else { Vec::new() };
-        let admin = AdminConfig { listen: ([127, 0, 0, 1], 0).into(), token, tls: Some(tls) };
+        let admin = AdminConfig { addr: ([127, 0, 0, 1], 0).into(), token, tls: Some(tls) };
         let server = RunningServer::start(with_admin(database, admin)).await.expect("a server");
         Self { server, authority, _folder: folder }
     }
@@ -237,7 +237,7 @@ fn a_listener_for_administrators_is_not_exposed() {
     let (database, folder) = (Database::create(), TempDir::new().unwrap());
     block_on(async {
         let mut config = with_token(&database, &folder);
-        config.config.admin.as_mut().unwrap().listen = ([0, 0, 0, 0], 0).into();
+        config.config.admin.as_mut().unwrap().addr = ([0, 0, 0, 0], 0).into();
         let error = RunningServer::start(config).await.unwrap_err();
         assert!(matches!(error, StartError::Exposed(_)), "{error}");
     });
