@@ -11,6 +11,7 @@ use crate::catalog::Body;
 use crate::decision::DependencyMode;
 pub use caller::{Caller, Names};
 use check::Check;
+pub use check::{MAX_ID_BYTES, MAX_VIOLATIONS};
 
 mod caller;
 mod check;
@@ -227,7 +228,6 @@ pub fn check_call(method: &str, path: &str, body: &Body) -> Result<(), InvalidRe
 
 #[cfg(test)]
 mod tests {
-    use super::check::MAX_VIOLATIONS;
     use super::*;
     use crate::catalog::BodySummary;
 

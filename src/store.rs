@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::policy::Grant;
+use crate::policy::{CompiledPolicy, Grant, Scope};
 use crate::request::Identity;
 
 pub use counters::{Reloads, StoreCounters};
@@ -41,6 +41,17 @@ pub struct PrincipalGrants {
     pub revision: Revision,
     /// The policies granted to the principal itself, to its groups and by its roles, wherever they apply.
     pub grants: Vec<Grant>,
+}
+
+/// What the roles of a token grant: each the policy of its name, on the token's project. Names without a policy, such as
+/// `op_gated_…`, are feature gates and grant nothing.
+pub fn role_grants(
+    identity: &Identity,
+    policy: impl Fn(&str) -> Option<Arc<CompiledPolicy>>,
+) -> impl Iterator<Item = Grant> {
+    let scope = identity.project_id.as_deref().map(|project| Scope::Project(project.into()));
+    let policies = identity.role_names.iter().filter_map(move |name| policy(name));
+    policies.filter_map(move |policy| Some(Grant { policy, scope: scope.clone()? }))
 }
 
 /// A future that a store returns. Loading is the cold path, so it may be boxed.

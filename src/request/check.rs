@@ -25,7 +25,7 @@ const DERIVED_KEYS: [&str; 12] = [
     "hw:SourceIp",
 ];
 /// The most bytes of an id (IAM.1022) or a name.
-const MAX_ID_BYTES: usize = 128;
+pub const MAX_ID_BYTES: usize = 128;
 /// The most bytes of a method. The longest registered one has 17.
 const MAX_METHOD_BYTES: usize = 32;
 /// The most bytes of a path with its query: what common servers accept for a request line.
@@ -33,7 +33,7 @@ const MAX_PATH_BYTES: usize = 8_192;
 /// The most entries of any list or map.
 const MAX_ENTRIES: usize = 256;
 /// The most violations that are told: an error travels in headers, whose size clients limit.
-pub(super) const MAX_VIOLATIONS: usize = 16;
+pub const MAX_VIOLATIONS: usize = 16;
 /// The most bytes of an attribute's value (IAM.1056) or of a body's key.
 const MAX_VALUE_BYTES: usize = 1_024;
 

@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreCounters, StoreHealth};
+use super::{LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreCounters, StoreHealth, role_grants};
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
-use crate::policy::{DocumentError, Grant, Scope, system};
+use crate::policy::{DocumentError, Grant, system};
 use crate::request::{Identity, Subject};
 
 pub use fault::{Fault, Faults};
@@ -220,16 +220,9 @@ impl DirectoryStore {
         PrincipalGrants { revision: *revision, grants }
     }
 
-    /// A role in the token is a grant of the policy of that name on the token's project. Names without a policy,
-    /// such as `op_gated_…`, are feature gates and grant nothing.
     fn role_grants(&self, identity: &Identity, domain: &Domain) -> Vec<Grant> {
-        let Some(project) = &identity.project_id else { return Vec::new() };
-        let policies = identity
-            .role_names
-            .iter()
-            .filter_map(|name| domain.policies.get(name.as_str()).or_else(|| self.system.get(name.as_str())));
-        let scope = Scope::Project(project.as_str().into());
-        policies.map(|policy| Grant { policy: policy.clone(), scope: scope.clone() }).collect()
+        let policy = |name: &str| domain.policies.get(name).or_else(|| self.system.get(name)).cloned();
+        role_grants(identity, policy).collect()
     }
 }
 

@@ -2,9 +2,8 @@
 //! can be moved into a file and back.
 
 use crate::policy::shorten;
+pub use crate::request::MAX_ID_BYTES;
 
-/// The most bytes of an id (IAM.1022).
-pub const MAX_ID_BYTES: usize = 128;
 /// The most characters of a policy's name.
 const MAX_POLICY_NAME_CHARACTERS: usize = 64;
 /// The most bytes of a policy's name: with `.json` it is a file's name, which has 255 at most.

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use deadpool_postgres::{GenericClient, Object, PoolError};
 use moka::policy::EvictionPolicy;
@@ -19,16 +18,17 @@ use tokio_postgres::IsolationLevel;
 
 use super::{
     Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreCounters, StoreError, StoreHealth,
+    role_grants,
 };
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
-use crate::policy::{CompiledPolicy, Document, Grant, Scope, system};
+use crate::policy::{CompiledPolicy, Document, Grant, system};
 use crate::request::Identity;
 use connector::Connector;
 use faults::PolicyFault;
 use feed::{Feed, FeedError};
 use known::{Diverged, Known};
-use load::{Compiled, GrantRow, PolicyName, Read, ScopeRow};
+use load::{Compiled, GrantRow, PolicyName, Read};
 use pool::{ANSWER_TIMEOUT, ReadPool};
 
 pub use connector::AuthoritiesError;
@@ -48,9 +48,8 @@ mod open;
 mod pool;
 mod protection;
 mod settings;
+mod words;
 
-/// How long the schema may take to be checked.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often grants and documents are read one after the other, in the hope that no policy changes in between.
 const HOPEFUL_ATTEMPTS: usize = 2;
 /// What health says while changes are not followed.
@@ -108,15 +107,10 @@ impl PostgresStore {
         catalog: Arc<Catalog>,
     ) -> Result<Self, OpenError> {
         let system = system::compile(&catalog).map_err(OpenError::System)?;
-        let url = || settings.url.to_string();
-        let unreachable = |cause| OpenError::Unreachable { url: url(), cause };
+        let unreachable = |cause| OpenError::Unreachable { url: settings.url.to_string(), cause };
         let pool =
             ReadPool::new(connector, settings.max_connections).map_err(|error| unreachable(error.into()))?;
-        let client = pool.first_connection().await.map_err(unreachable)?;
-        let checked = timeout(CHECK_TIMEOUT, migrate::check(&client)).await;
-        let checked = checked.map_err(|silence| unreachable(silence.into()))?;
-        checked.map_err(|cause| OpenError::Schema { url: url(), cause })?;
-        drop(client);
+        pool.check(&settings.url).await?;
         let known = Arc::new(Known::new());
         let feed = Feed::start(connector.clone(), known.clone(), settings.max_stale).await;
         let feed = feed.map_err(|error| match error {
@@ -238,28 +232,24 @@ impl PostgresStore {
         read: Read,
         compiled: &Compiled,
     ) -> Result<PrincipalGrants, ReadError> {
-        let token = identity.project_id.as_deref().map(|project| Scope::Project(project.into()));
-        let mut grants = Vec::new();
-        for GrantRow { policy, scope } in read.grants {
-            let scope = match scope {
-                ScopeRow::Of(scope) => Some(scope),
-                ScopeRow::Token => token.clone(),
-            };
-            let policy = match policy {
-                PolicyName::Own { etag, .. } => compiled.get(&etag).cloned(),
+        let (mut grants, mut roles) = (Vec::new(), BTreeMap::new());
+        for GrantRow { policy: name, scope } in read.grants {
+            let policy = match &name {
+                PolicyName::Own { etag, .. } => compiled.get(etag).cloned(),
                 PolicyName::System(name) => {
                     let policy = self.system.get(name.as_str()).cloned();
-                    Some(policy.ok_or_else(|| PolicyFault::system(name))?)
+                    Some(policy.ok_or_else(|| PolicyFault::system(name.clone()))?)
                 }
             };
             // INVARIANT: each document was compiled.
             let policy = policy.ok_or(ReadError::Restless)?;
-            grants.extend(scope.map(|scope| Grant { policy, scope }));
+            match scope {
+                Some(scope) => grants.push(Grant { policy, scope }),
+                None => drop(roles.insert(name.name().to_owned(), policy)),
+            }
         }
-        // A role in the token is a grant of the system policy of that name on the token's project.
-        let roles = identity.role_names.iter().filter_map(|name| self.system.get(name.as_str()));
-        grants
-            .extend(roles.filter_map(|policy| Some(Grant { policy: policy.clone(), scope: token.clone()? })));
+        let role = |name: &str| roles.get(name).or_else(|| self.system.get(name)).cloned();
+        grants.extend(role_grants(identity, role));
         Ok(PrincipalGrants { revision: read.mark.revision, grants })
     }
 }

@@ -6,7 +6,7 @@ use crate::grpc::pb;
 use crate::grpc::status::CallError;
 use crate::policy::Document;
 use crate::policy::system::is_system_policy;
-use crate::request::{FieldViolation, InvalidRequest};
+use crate::request::{FieldViolation, InvalidRequest, MAX_VIOLATIONS};
 use crate::store::content::{GrantEntry, ScopeEntry, SubjectEntry};
 use crate::store::name::{id_fault, policy_name_fault};
 use crate::store::postgres::administration::{Expected, Intent, Page, is_grant_key};
@@ -19,8 +19,6 @@ const DEFAULT_PAGE: u16 = 100;
 const MAX_PAGE: u16 = 1_000;
 /// The most bytes of a name that is looked for: more than any table has.
 const MAX_SOUGHT_BYTES: usize = 1_024;
-/// The most violations that are told: an error travels in headers, whose size clients limit.
-const MAX_VIOLATIONS: usize = 16;
 
 /// Whether a change is to last.
 pub(super) fn intent(dry_run: bool) -> Intent {

@@ -16,13 +16,13 @@ use crate::grpc::status::{CallError, invalid};
 use crate::grpc::{parse, pb};
 use crate::pdp::DecideError;
 use crate::policy::system::is_system_policy;
-use crate::policy::{Applicable, CompiledPolicy, Document, Grant, PolicySet, Scope, warnings};
+use crate::policy::{Applicable, CompiledPolicy, Document, Grant, PolicySet, warnings};
 use crate::request::{Identity, Request, Subject};
 use crate::store::cache::LoadedPolicies;
 use crate::store::content::{GrantEntry, SubjectEntry};
 use crate::store::postgres::administration::Page;
 use crate::store::postgres::policy_fault;
-use crate::store::{PolicyStore as _, PrincipalGrants, Revision, StoreError};
+use crate::store::{PolicyStore as _, PrincipalGrants, Revision, StoreError, role_grants};
 
 /// The most requests of a simulation.
 const MAX_REQUESTS: usize = 1_000;
@@ -226,15 +226,10 @@ impl Trial {
             grants.into_iter().partition(|grant| *grant.policy.name == *self.name);
         let Some(policy) = &self.policy else { return after };
         let assumed = self.assumed.iter().filter(|grant| is_held(&grant.subject, identity, groups));
-        // A role in the token is a grant of the policy of that name on the token's project.
-        let is_role = identity.role_names.contains(&self.name);
-        let role = identity.project_id.as_deref().filter(|_| is_role);
-        let scopes = theirs
-            .into_iter()
-            .map(|grant| grant.scope)
-            .chain(assumed.map(|grant| grant.scope.clone().into()))
-            .chain(role.map(|project| Scope::Project(project.into())));
+        let scopes = theirs.into_iter().map(|grant| grant.scope);
+        let scopes = scopes.chain(assumed.map(|grant| grant.scope.clone().into()));
         after.extend(scopes.map(|scope| Grant { policy: policy.clone(), scope }));
+        after.extend(role_grants(identity, |name| (name == self.name).then(|| policy.clone())));
         after
     }
 }

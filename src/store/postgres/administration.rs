@@ -10,8 +10,8 @@ use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::error::SqlState;
 
 use super::connector::Connector;
-use super::pool::{Lent, Planning, first_connection, pool};
-use super::{OpenError, PostgresSettings, migrate};
+use super::pool::{Lent, Planning, check, pool};
+use super::{OpenError, PostgresSettings};
 use crate::store::Revision;
 
 pub use edit::{Change, Edit, Expected, Outcome};
@@ -159,11 +159,8 @@ impl Administration {
     ///
     /// If it can't be reached, or has another schema.
     pub async fn open(settings: &PostgresSettings) -> Result<Self, OpenError> {
-        let unreachable = |cause| OpenError::Unreachable { url: settings.url.to_string(), cause };
         let administration = Self::new(settings)?;
-        let client = first_connection(&administration.pool).await.map_err(unreachable)?;
-        let schema = |cause| OpenError::Schema { url: settings.url.to_string(), cause };
-        migrate::check(&client).await.map_err(schema)?;
+        check(&administration.pool, &settings.url).await?;
         Ok(administration)
     }
 

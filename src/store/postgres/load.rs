@@ -11,6 +11,7 @@ use tokio_postgres::Row;
 
 use super::feed::mark;
 use super::known::Mark;
+use super::words;
 use crate::policy::{CompiledPolicy, Scope};
 use crate::request::{Identity, Subject};
 
@@ -50,7 +51,8 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct GrantRow {
     pub(super) policy: PolicyName,
-    pub(super) scope: ScopeRow,
+    /// Nothing for a policy that is a role of the token.
+    pub(super) scope: Option<Scope>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,13 +66,6 @@ impl PolicyName {
         let (Self::Own { name, .. } | Self::System(name)) = self;
         name
     }
-}
-
-#[derive(Debug)]
-pub(super) enum ScopeRow {
-    Of(Scope),
-    /// The token's project.
-    Token,
 }
 
 /// Compiled documents by etag.
@@ -100,14 +95,9 @@ fn grant(row: &Row) -> Option<GrantRow> {
         (Some(name), _) => PolicyName::Own { name, etag: row.get(5) },
         (None, system) => PolicyName::System(system?),
     };
-    let id = || Arc::from(row.get::<_, String>(4));
     let scope = match row.get::<_, &str>(3) {
-        "project" => ScopeRow::Of(Scope::Project(id())),
-        "enterprise_project" => ScopeRow::Of(Scope::EnterpriseProject(id())),
-        "all_projects" => ScopeRow::Of(Scope::AllProjects),
-        "role" => ScopeRow::Token,
-        // The schema has one more.
-        _ => ScopeRow::Of(Scope::Domain),
+        "role" => None,
+        kind => Some(words::scope(kind, row.get::<_, Option<String>>(4).unwrap_or_default()).into()),
     };
     Some(GrantRow { policy, scope })
 }

@@ -1,13 +1,12 @@
 //! Connections to the database that are used again and again: how long they are waited for, and which are not used again.
 
-use std::error::Error;
 use std::time::Duration;
 
 use deadpool_postgres::{BuildError, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use tokio::time::timeout;
 
-use super::ReadError;
 use super::connector::Connector;
+use super::{DatabaseUrl, OpenError, ReadError, migrate};
 
 /// How long a read may wait for a connection. With its answer, it stays well within the 2 s that a request waits.
 const WAIT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -15,6 +14,8 @@ const WAIT_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
 /// When the server gives up: before we do, so that a slow statement is told from a dead connection.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(600);
+/// How long the schema may take to be checked.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may take to be made.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -31,8 +32,9 @@ impl ReadPool {
         Ok(Self(pool(connector, max_connections, STATEMENT_TIMEOUT, Planning::Once)?))
     }
 
-    pub(super) async fn first_connection(&self) -> Result<Object, Box<dyn Error + Send + Sync>> {
-        first_connection(&self.0).await
+    /// Whether the database is there with the schema of this program.
+    pub(super) async fn check(&self, url: &DatabaseUrl) -> Result<(), OpenError> {
+        check(&self.0, url).await
     }
 
     pub(super) async fn lend(&self) -> Result<Lent, ReadError> {
@@ -104,11 +106,15 @@ pub(super) fn pool(
         .build()
 }
 
-/// A connection for whoever has the time to wait for it to be made.
-pub(super) async fn first_connection(pool: &Pool) -> Result<Object, Box<dyn Error + Send + Sync>> {
-    pool.get().await.map_err(|error| match error {
+/// Whether the database is there with the schema of this program. Leaves a connection in the pool.
+pub(super) async fn check(pool: &Pool, url: &DatabaseUrl) -> Result<(), OpenError> {
+    let unreachable = |cause| OpenError::Unreachable { url: url.to_string(), cause };
+    let client = pool.get().await.map_err(|error| match error {
         // What the pool adds to it helps nobody.
-        PoolError::Backend(error) => error.into(),
-        other => other.into(),
-    })
+        PoolError::Backend(error) => unreachable(error.into()),
+        other => unreachable(other.into()),
+    })?;
+    let checked = timeout(CHECK_TIMEOUT, migrate::check(&client)).await;
+    let checked = checked.map_err(|silence| unreachable(silence.into()))?;
+    checked.map_err(|cause| OpenError::Schema { url: url.to_string(), cause })
 }

@@ -10,8 +10,9 @@ use super::edit::{Change, Edit, Expected, Outcome};
 use super::{AdminError, Intent};
 use crate::policy::system::SYSTEM_POLICIES;
 use crate::store::Revision;
-use crate::store::content::{GrantEntry, ScopeEntry, SubjectEntry};
+use crate::store::content::GrantEntry;
 use crate::store::postgres::feed::revision;
+use crate::store::postgres::words;
 
 /// A transaction in which domains are edited. Without an end, it is undone.
 #[derive(Debug)]
@@ -197,7 +198,8 @@ impl<'c> Editing<'c> {
             return Err(AdminError::UnknownPolicy(policy.clone()));
         }
         let (own, system) = if is_own { (Some(policy), None) } else { (None, Some(policy)) };
-        let GrantColumns { subject_kind, subject_id, scope_kind, scope_id } = GrantColumns::of(grant);
+        let ((subject_kind, subject_id), (scope_kind, scope_id)) =
+            (words::of_subject(&grant.subject), words::of_scope(&grant.scope));
         let values: [&(dyn ToSql + Sync); 7] =
             [&domain_id, &subject_kind, &subject_id, &own, &system, &scope_kind, &scope_id];
         let change = match self.execute(INSERT_GRANT, &values).await? {
@@ -208,7 +210,8 @@ impl<'c> Editing<'c> {
     }
 
     async fn delete_grant(&self, domain_id: &str, grant: &GrantEntry) -> Result<Outcome, AdminError> {
-        let GrantColumns { subject_kind, subject_id, scope_kind, scope_id } = GrantColumns::of(grant);
+        let ((subject_kind, subject_id), (scope_kind, scope_id)) =
+            (words::of_subject(&grant.subject), words::of_scope(&grant.scope));
         let values: [&(dyn ToSql + Sync); 6] =
             [&domain_id, &subject_kind, &subject_id, &grant.policy, &scope_kind, &scope_id];
         match self.execute(DELETE_GRANT, &values).await? {
@@ -250,31 +253,6 @@ impl<'c> Editing<'c> {
     async fn execute(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, AdminError> {
         let statement = self.transaction.prepare_cached(statement).await?;
         Ok(self.transaction.execute(&statement, values).await?)
-    }
-}
-
-/// A grant as the table writes it.
-struct GrantColumns<'g> {
-    subject_kind: &'static str,
-    subject_id: &'g str,
-    scope_kind: &'static str,
-    scope_id: Option<&'g str>,
-}
-
-impl<'g> GrantColumns<'g> {
-    fn of(grant: &'g GrantEntry) -> Self {
-        let (subject_kind, subject_id) = match &grant.subject {
-            SubjectEntry::User(id) => ("user", id.as_str()),
-            SubjectEntry::Group(id) => ("group", id.as_str()),
-            SubjectEntry::Agency(id) => ("agency", id.as_str()),
-        };
-        let (scope_kind, scope_id) = match &grant.scope {
-            ScopeEntry::Project(id) => ("project", Some(id.as_str())),
-            ScopeEntry::EnterpriseProject(id) => ("enterprise_project", Some(id.as_str())),
-            ScopeEntry::AllProjects => ("all_projects", None),
-            ScopeEntry::Domain => ("domain", None),
-        };
-        Self { subject_kind, subject_id, scope_kind, scope_id }
     }
 }
 

@@ -8,8 +8,9 @@ use tokio_postgres::types::ToSql;
 
 use super::{AdminError, Administration};
 use crate::store::Revision;
-use crate::store::content::{GrantEntry, ScopeEntry, SubjectEntry};
+use crate::store::content::{GrantEntry, SubjectEntry};
 use crate::store::postgres::feed::revision;
+use crate::store::postgres::words;
 
 /// Which part of a list is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,12 +176,7 @@ impl Administration {
         filter: &GrantFilter,
         page: &Page,
     ) -> Result<Vec<GrantRecord>, AdminError> {
-        let (kind, id) = match &filter.subject {
-            None => (None, None),
-            Some(SubjectEntry::User(id)) => (Some("user"), Some(id)),
-            Some(SubjectEntry::Group(id)) => (Some("group"), Some(id)),
-            Some(SubjectEntry::Agency(id)) => (Some("agency"), Some(id)),
-        };
+        let (kind, id) = filter.subject.as_ref().map(words::of_subject).unzip();
         let [subject_kind, subject_id, policy, scope_kind, scope_id] = page.after::<5>();
         let values: [&(dyn ToSql + Sync); 10] = [
             &domain_id,
@@ -276,28 +272,15 @@ fn grant(row: &Row) -> GrantRecord {
 #[must_use]
 pub fn is_grant_key(key: &[String]) -> bool {
     let [subject_kind, _, _, scope_kind, _] = key else { return false };
-    ["user", "group", "agency"].contains(&subject_kind.as_str())
-        && ["project", "enterprise_project", "all_projects", "domain"].contains(&scope_kind.as_str())
+    words::is_subject_kind(subject_kind) && words::is_scope_kind(scope_kind)
 }
 
 /// A grant from its columns: kind and id of the subject, the policy, kind and id of the scope.
 pub(super) fn grant_entry(row: &Row) -> GrantEntry {
-    let (subject_id, scope_id) = (row.get(1), row.get(4));
     GrantEntry {
-        subject: match row.get(0) {
-            "user" => SubjectEntry::User(subject_id),
-            "group" => SubjectEntry::Group(subject_id),
-            // The schema has one more.
-            _ => SubjectEntry::Agency(subject_id),
-        },
+        subject: words::subject(row.get(0), row.get(1)),
         policy: row.get(2),
-        scope: match row.get(3) {
-            "project" => ScopeEntry::Project(scope_id),
-            "enterprise_project" => ScopeEntry::EnterpriseProject(scope_id),
-            "all_projects" => ScopeEntry::AllProjects,
-            // The schema has one more.
-            _ => ScopeEntry::Domain,
-        },
+        scope: words::scope(row.get(3), row.get(4)),
     }
 }
 
