@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::CommandError;
 use crate::config::DatabaseConfig;
-use crate::store::postgres::{PostgresSettings, UrlFault};
+use crate::store::postgres::{PostgresSettings, UrlFault, causes};
 
 #[derive(Debug, Clone, clap::Args)]
 #[group(required = true, multiple = false)]
@@ -30,7 +30,7 @@ impl DatabaseArgs {
             ..DatabaseConfig::default()
         };
         let settings =
-            config.settings(Duration::ZERO).map_err(|error| CommandError::Usage(error.to_string()))?;
+            config.settings(Duration::ZERO).map_err(|error| CommandError::Usage(causes(&error)))?;
         settings
             .ok_or_else(|| CommandError::Usage("expected --database-url or --database-url-file".to_owned()))
     }

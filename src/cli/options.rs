@@ -8,6 +8,7 @@ use super::{CommandError, DependencyModeArg, TableArgs};
 use crate::config::{Flag, Layers, Loaded};
 use crate::pdp::Defaults;
 use crate::server::{CacheSize, Exposure, PolicySource, ServerConfig};
+use crate::store::postgres::causes;
 
 /// What is set most often. The configuration file has more, and a variable for each.
 #[derive(Debug, clap::Args)]
@@ -77,7 +78,8 @@ impl OptionArgs {
     fn flags(&self) -> Vec<Flag> {
         let path = |path: &Option<PathBuf>| path.as_deref().map(text);
         let number = |number: &Option<u32>| number.map(|number| i64::from(number).into());
-        let tables: Vec<toml::Value> = self.tables.tables.iter().map(|table| text(table)).collect();
+        let tables = self.tables.tables.iter().filter(|table| !table.as_os_str().is_empty());
+        let tables: Vec<toml::Value> = tables.map(|table| text(table)).collect();
         let flags = [
             ("policies", "--policies", path(&self.policies)),
             ("database.url", "--database-url", self.database_url.clone().map(Into::into)),
@@ -108,7 +110,7 @@ fn text(path: &Path) -> toml::Value {
 pub(super) fn server_config(loaded: Loaded) -> Result<ServerConfig, CommandError> {
     let Loaded { config, .. } = loaded;
     let database = config.database.settings(config.max_stale());
-    let database = database.map_err(|error| CommandError::Usage(error.to_string()))?;
+    let database = database.map_err(|error| CommandError::Usage(causes(&error)))?;
     let policies = match (&config.policies, database) {
         (Some(root), None) => PolicySource::Directory(root.clone()),
         (None, Some(settings)) => PolicySource::Postgres(settings),

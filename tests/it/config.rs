@@ -151,7 +151,7 @@ fn faults_are_told_with_their_place() {
             "policies = 'p'\n[database]\nurl_file = 'u'\n",
             &[],
             &[],
-            "database.url_file: `DIR/u` can't be read",
+            "database.url_file: `DIR/u` can't be read: No such file",
         ),
         (
             "[database]\nconnections = 0\n",
