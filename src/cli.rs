@@ -25,10 +25,13 @@ mod envoy_config;
 mod envoy_lint;
 mod explanation;
 mod healthcheck;
+mod lifecycle;
 mod migrate;
 mod options;
 mod serve;
+mod signals;
 mod sync;
+mod systemd;
 mod validate;
 
 /// Success, or an allow.

@@ -15,19 +15,23 @@ use crate::decision_log::DecisionLogConfig;
 use crate::grpc::ext_authz::ExtAuthzConfig;
 pub use admin::{AdminConfig, AdminTls, SecretError, TokenConfig};
 pub use callers::CallersConfig;
+pub use connections::ConnectionsConfig;
 pub use database::{DatabaseConfig, DatabaseUrlError};
 pub use layers::{Flag, Layers, Loaded, Origin};
 pub use listeners::{GrpcConfig, HttpConfig};
 pub use schema::schema;
+pub use shutdown::ShutdownConfig;
 pub use tls::{ClientAuth, MinimumVersion, TlsConfig};
 
 pub mod admin;
 mod callers;
+mod connections;
 mod database;
 mod effective;
 mod layers;
 mod listeners;
 mod schema;
+mod shutdown;
 mod tls;
 
 /// Everything that can be configured.
@@ -68,6 +72,10 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// The decision log. Kept only if it is configured.
     pub decision_log: Option<DecisionLogConfig>,
+    /// How long connections live.
+    pub connections: ConnectionsConfig,
+    /// How the server stops.
+    pub shutdown: ShutdownConfig,
 }
 
 /// The cache of policies.
@@ -159,6 +167,8 @@ impl Default for Config {
             ext_authz: None,
             admin: None,
             decision_log: None,
+            connections: ConnectionsConfig::default(),
+            shutdown: ShutdownConfig::default(),
         }
     }
 }
@@ -187,6 +197,14 @@ impl Config {
         let of_admin = || self.admin.as_ref()?.fault();
         let of_callers = || self.callers.fault(self.tls.as_ref());
         let of_decision_log = || self.decision_log.as_ref()?.fault();
-        of_database.or_else(of_ext_authz).or_else(of_admin).or_else(of_callers).or_else(of_decision_log)
+        let of_connections = || self.connections.fault();
+        let of_shutdown = || self.shutdown.fault();
+        of_database
+            .or_else(of_ext_authz)
+            .or_else(of_admin)
+            .or_else(of_callers)
+            .or_else(of_decision_log)
+            .or_else(of_connections)
+            .or_else(of_shutdown)
     }
 }

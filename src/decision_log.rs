@@ -161,6 +161,23 @@ pub enum Failure {
 #[error("the decision can't be recorded")]
 pub struct Unrecorded;
 
+/// How the decision log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogHealth {
+    /// Records are written, or none are kept.
+    Writing,
+    /// Some can't be written, and decisions are answered all the same.
+    Failing {
+        /// Why, one fault for each sink.
+        faults: Vec<String>,
+    },
+    /// Some can't be written that have to be: decisions are errors.
+    Refusing {
+        /// Why, one fault for each sink.
+        faults: Vec<String>,
+    },
+}
+
 /// What became of records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -241,6 +258,18 @@ impl DecisionLog {
             filtered: log.selection.filtered.load(Ordering::Relaxed),
             sampled_out: log.selection.sampled_out.load(Ordering::Relaxed),
             sinks: self.sinks().map(Sink::counters).collect(),
+        }
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn health(&self) -> LogHealth {
+        let failing: Vec<&Sink> = self.sinks().filter(|sink| sink.is_failing()).collect();
+        let faults: Vec<String> = failing.iter().map(|sink| sink.fault()).collect();
+        match failing.iter().any(|sink| sink.when_full == WhenFull::Refuse) {
+            true => LogHealth::Refusing { faults },
+            false if faults.is_empty() => LogHealth::Writing,
+            false => LogHealth::Failing { faults },
         }
     }
 

@@ -55,7 +55,7 @@
 //! | [`metrics`] | catalog, decision, pdp, store, tally |
 //! | [`decision_log`] | catalog, decision, pdp, policy, request |
 //! | [`grpc`] | catalog, clock, decision, decision_log, metrics, pdp, policy, request, store |
-//! | [`health`] | store |
+//! | [`health`] | decision_log, store |
 //! | [`config`] | decision, decision_log, grpc, store |
 //! | [`server`] | catalog, config, decision, decision_log, grpc, health, metrics, pdp, store |
 //! | [`cli`] | catalog, clock, config, decision, envoy, grpc, pdp, request, server, store, telemetry |

@@ -1,21 +1,16 @@
 //! The composition root: builds every part, binds the listeners, and stops them.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::{JoinHandle, JoinSet};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 use tower_layer::{Identity, Stack};
 
 use crate::catalog::{Catalog, CatalogError, Source};
@@ -35,6 +30,10 @@ use crate::store::{PolicyStore, postgres};
 use admin::AdminListener;
 pub use admin::AdminListenerError;
 pub use cache_size::CacheSize;
+use connections::{GrpcRouter, MaxAge};
+pub use drain::Drain;
+use drain::{Phase, PhaseWatch};
+use grpc_health::GrpcHealth;
 use incoming::Incoming;
 pub use policies::{OpenStore, PolicySource};
 use tls::Protocol;
@@ -43,14 +42,18 @@ pub use tls::{Certificates, Reload, TlsError, read_authorities};
 mod admin;
 mod cache_size;
 mod connection;
+mod connections;
+mod drain;
+mod grpc_health;
 mod incoming;
 mod memory_limit;
 mod policies;
+mod reload;
 mod socket;
 mod tls;
 
-/// The names under which `grpc.health.v1` reports: the server as a whole, and each service.
-const SERVICES: [&str; 3] = ["", "ecs.authz.v1.AuthorizationService", "envoy.service.auth.v3.Authorization"];
+/// The services of the gRPC listener that decide. The last one is served only if it is configured.
+const SERVICES: [&str; 2] = ["ecs.authz.v1.AuthorizationService", "envoy.service.auth.v3.Authorization"];
 /// The most streams on one connection: an Envoy worker opens another connection beyond it, which spreads load.
 const MAX_CONCURRENT_STREAMS: u32 = 256;
 /// The most time from a call's headers to its answer's. A decision has less; this ends calls whose message never
@@ -59,10 +62,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an idle connection is probed, and how long the answer may take.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a stopping server says NOT_SERVING before it ends the watches of health, which would never end.
-const WATCH_GRACE: Duration = Duration::from_millis(500);
-/// How long the last records may be written where calls took all the time to stop.
-const RECORDS_GRACE: Duration = Duration::from_secs(1);
 /// Resets that a peer may cause before its connection is closed (CVE-2023-44487, RUSTSEC-2024-0003).
 const MAX_PENDING_RESETS: usize = 100;
 const MAX_LOCAL_RESETS: usize = 1_024;
@@ -178,19 +177,14 @@ pub struct RunningServer {
     pub certificates: Certificates,
     /// What is recorded of decisions: to be opened again, and to be counted.
     pub decision_log: DecisionLog,
-    health: HealthReporter,
-    stop: watch::Sender<bool>,
-    /// The listeners. Each goes on until it is told to stop.
+    health: GrpcHealth,
+    /// Says how the server is until it stops.
+    health_report: JoinHandle<()>,
+    phase: watch::Sender<Phase>,
+    /// The listeners of gRPC. Each goes on until the server drains.
     listeners: JoinSet<io::Result<()>>,
-}
-
-/// How a server stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drain {
-    /// All calls were answered.
-    Complete,
-    /// The time to stop was over before all calls and connections ended.
-    CutShort,
+    /// The listener of HTTP, and what else goes on until the end.
+    http: JoinSet<io::Result<()>>,
 }
 
 /// Reads table files and builds the catalog from them and the published tables.
@@ -249,8 +243,8 @@ impl RunningServer {
         let tls = load(&config.config.http.tls, Protocol::Http1)?;
         let (http, http_addr) = Incoming::on_port(config.http_addr, tls).await?;
         let grpc_socket = config.grpc_socket.as_deref().map(Incoming::on_socket).transpose()?;
-        let stop = watch::Sender::new(false);
-        let health = HealthReporter::new();
+        let phase = watch::Sender::new(Phase::Serving);
+        let health = GrpcHealth::new(services(&config.config)).await;
         let mut listeners = JoinSet::new();
         let admin_addr = match &config.config.admin {
             None => None,
@@ -265,24 +259,28 @@ impl RunningServer {
                 )
                 .await?;
                 let addr = admin.addr;
-                listeners.spawn(admin.serve(stopped(&stop)));
+                listeners.spawn(admin.serve(PhaseWatch::of(&phase)));
                 Some(addr)
             }
         };
-        // The last one is served only if it is configured.
-        let is_checking = config.config.ext_authz.is_some();
-        for service in SERVICES.into_iter().take(if is_checking { 3 } else { 2 }) {
-            health.set_service_status(service, ServingStatus::Serving).await;
-        }
+        let max_age = MaxAge::new(&config.config.connections);
         for incoming in [Some(grpc), grpc_socket].into_iter().flatten() {
-            let (decisions, stopped) = (decisions.clone(), stopped(&stop));
-            listeners.spawn(serve_grpc(incoming, decisions, &config.config, &health, stopped)?);
+            let router = grpc_router(decisions.clone(), &config.config, &health)?;
+            listeners.spawn(connections::serve(incoming, router, max_age, PhaseWatch::of(&phase)));
         }
-        let faults = certificates.clone();
-        let routes = health::routes(store.store(), move || faults.faults());
-        let http = axum::serve(http, routes.merge(metrics::routes(metrics, pdp, store.store())));
-        listeners.spawn(http.with_graceful_shutdown(stopped(&stop)).into_future());
-        listeners.spawn(certificates.clone().watch(stopped(&stop)));
+        let (faults, is_stopping) = (certificates.clone(), PhaseWatch::of(&phase));
+        let sources = health::Sources {
+            store: store.store(),
+            decision_log: log.clone(),
+            certificates: Arc::new(move || faults.faults()),
+            is_stopping: Arc::new(move || is_stopping.is_stopping()),
+        };
+        let health_report = tokio::spawn(health.clone().follow(sources.clone(), PhaseWatch::of(&phase)));
+        let routes = health::routes(sources).merge(metrics::routes(metrics, pdp, store.store()));
+        let closes = || PhaseWatch::of(&phase).reaches(Phase::Closing);
+        let mut http_tasks = JoinSet::new();
+        http_tasks.spawn(axum::serve(http, routes).with_graceful_shutdown(closes()).into_future());
+        http_tasks.spawn(certificates.clone().watch(closes()));
         Ok(Self {
             grpc_addr,
             is_grpc_over_tls: config.config.tls.is_some(),
@@ -292,53 +290,21 @@ impl RunningServer {
             certificates,
             decision_log: log,
             health,
-            stop,
+            health_report,
+            phase,
             listeners,
+            http: http_tasks,
         })
     }
 
     /// Waits for a listener to end by itself, which is a fault.
     pub async fn ended(&mut self) -> io::Error {
-        let outcome = self.listeners.join_next().await.map(|ended| ended.map_err(io::Error::other).flatten());
+        let ended = tokio::select! {
+            ended = self.listeners.join_next() => ended,
+            ended = self.http.join_next() => ended,
+        };
+        let outcome = ended.map(|ended| ended.map_err(io::Error::other).flatten());
         outcome.and_then(Result::err).unwrap_or_else(|| io::Error::other("a listener ended"))
-    }
-
-    /// Stops: health says NOT_SERVING, the listeners close, and calls in flight are answered for at most `limit`.
-    ///
-    /// # Errors
-    ///
-    /// If a listener failed.
-    pub async fn stop(mut self, limit: Duration) -> io::Result<Drain> {
-        let started = Instant::now();
-        for service in SERVICES {
-            self.health.set_service_status(service, ServingStatus::NotServing).await;
-        }
-        self.stop.send_replace(true);
-        let mut listeners = self.listeners;
-        let drained = async {
-            while let Some(ended) = listeners.join_next().await {
-                ended.map_err(io::Error::other)??;
-            }
-            Ok(Drain::Complete)
-        };
-        let end_watches = async {
-            sleep(WATCH_GRACE).await;
-            for service in SERVICES {
-                self.health.clear_service_status(service).await;
-            }
-        };
-        let drained = async {
-            let mut drained = pin!(drained);
-            tokio::select! {
-                outcome = &mut drained => return outcome,
-                () = end_watches => {}
-            }
-            drained.await
-        };
-        // What is left of the listeners ends with them.
-        let outcome = timeout(limit, drained).await.unwrap_or(Ok(Drain::CutShort));
-        self.decision_log.drain(limit.saturating_sub(started.elapsed()).max(RECORDS_GRACE)).await;
-        outcome
     }
 }
 
@@ -363,18 +329,16 @@ struct Decisions {
     metrics: Metrics,
 }
 
-fn serve_grpc(
-    incoming: Incoming,
-    decisions: Decisions,
-    config: &Config,
-    health: &HealthReporter,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, StartError> {
+/// The services of the gRPC listener that decide, if they are configured.
+fn services(config: &Config) -> impl Iterator<Item = &'static str> {
+    SERVICES.into_iter().take(if config.ext_authz.is_some() { 2 } else { 1 })
+}
+
+/// What the gRPC listener serves.
+fn grpc_router(decisions: Decisions, config: &Config, health: &GrpcHealth) -> Result<GrpcRouter, StartError> {
     let Config { ext_authz, callers, .. } = config.clone();
     let Decisions { pdp, log, metrics } = decisions;
-    let services = SERVICES.into_iter().skip(1).take(if ext_authz.is_some() { 2 } else { 1 });
-    let served: Vec<&str> = services.chain(["grpc.health.v1.Health"]).collect();
-    let health = tonic_health::server::HealthService::from_health_reporter(health.clone());
+    let served: Vec<&str> = services(config).chain(["grpc.health.v1.Health"]).collect();
     let named = |names: Option<BTreeSet<String>>| Callers::new(names.map(ClientNames::from_iter));
     let authorize = Authorize::service(pdp.clone(), log.clone(), metrics.decisions.clone());
     let authorize = InterceptedService::new(authorize, named(callers.authorization_service));
@@ -382,14 +346,14 @@ fn serve_grpc(
         let service = ExtAuthz::new(pdp, log, metrics.decisions.clone(), config).into_service();
         InterceptedService::new(service, named(callers.ext_authz))
     });
-    let server = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, &metrics)
+    let router = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, &metrics)
         .add_service(authorize)
         .add_optional_service(ext_authz)
-        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+        .add_service(health.service())
         // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
         .add_service(reflection(&served).build_v1()?)
         .add_service(reflection(&served).build_v1alpha()?);
-    Ok(async { server.serve_with_incoming_shutdown(incoming, stopped).await.map_err(io::Error::other) })
+    Ok(router)
 }
 
 /// A server with these limits of a connection's streams and of a call's time, and with those that hold for every listener.
@@ -417,12 +381,4 @@ fn reflection(services: &[&str]) -> tonic_reflection::server::Builder<'static> {
         // So that clients can show the details of an error.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
     services.iter().fold(builder, |builder, service| builder.with_service_name(*service))
-}
-
-/// Completes when the server is told to stop, or is gone.
-fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'static {
-    let mut receiver = stop.subscribe();
-    async move {
-        let _gone = receiver.wait_for(|is_stopping| *is_stopping).await;
-    }
 }

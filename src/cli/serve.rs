@@ -1,17 +1,12 @@
 //! `ecs-authz serve`
 
 use std::io::{self, Write as _};
-use std::time::Duration;
-
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::options::{OptionArgs, server_config};
-use super::{CommandError, SUCCESS};
-use crate::server::{Drain, OpenStore, RunningServer, ServerConfig};
+use super::signals::Signals;
+use super::{CommandError, SUCCESS, lifecycle};
+use crate::server::{OpenStore, RunningServer, ServerConfig};
 use crate::telemetry;
-
-/// How long calls in flight are answered after the signal to stop: well below the 30 s after which Kubernetes kills.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
@@ -22,40 +17,28 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
     telemetry::init();
     let runtime = tokio::runtime::Runtime::new()?;
-    let outcome = runtime.block_on(async {
-        // Before the ready line: whoever reads it may signal at once.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let loaded = args.options.load()?;
-        for variable in &loaded.unknown_variables {
-            tracing::warn!("{variable} is no option: nothing heeds it");
-        }
-        let config = server_config(loaded)?;
-        let place = ReadyLine::of(&config);
-        let mut server = tokio::select! {
-            server = RunningServer::start(config) => server?,
-            // A database may be awaited for long.
-            _ = terminate.recv() => return Ok(SUCCESS),
-            _ = interrupt.recv() => return Ok(SUCCESS),
-        };
-        announce(&server, place)?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            error = server.ended() => {
-                server.decision_log.drain(STOP_LIMIT).await;
-                return Err(CommandError::Listener(error));
-            }
-        }
-        tracing::info!("stopping: answering the calls in flight");
-        if server.stop(STOP_LIMIT).await.map_err(CommandError::Listener)? == Drain::CutShort {
-            tracing::warn!("stopped with calls or connections still open");
-        }
-        Ok(SUCCESS)
-    });
+    let outcome = runtime.block_on(serve(args));
     // A task that does not end must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+async fn serve(args: &ServeArgs) -> Result<u8, CommandError> {
+    // Before the ready line: whoever reads it may signal at once.
+    let mut signals = Signals::listen()?;
+    let loaded = args.options.load()?;
+    for variable in &loaded.unknown_variables {
+        tracing::warn!("{variable} is no option: nothing heeds it");
+    }
+    let config = server_config(loaded)?;
+    let (place, shutdown) = (ReadyLine::of(&config), config.config.shutdown);
+    let server = tokio::select! {
+        server = RunningServer::start(config) => server?,
+        // A database may be awaited for long.
+        _ = signals.stop() => return Ok(SUCCESS),
+    };
+    announce(&server, place)?;
+    lifecycle::run(server, signals, shutdown).await
 }
 
 /// Where the ready line stands.

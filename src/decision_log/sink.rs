@@ -117,8 +117,14 @@ impl Sink {
         self.offer_now(line);
     }
 
-    fn is_failing(&self) -> bool {
+    /// Whether the last attempt to write failed.
+    pub(super) fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong when it is failing.
+    pub(super) fn fault(&self) -> String {
+        format!("the decision log's {} can't be written: see the logs", self.name)
     }
 
     /// Tells now and then how many records were dropped.

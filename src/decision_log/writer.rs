@@ -70,11 +70,12 @@ fn start_of_line(chunk: &[u8], position: usize) -> usize {
 pub(super) fn run(sink: &Sink, mut output: Output) {
     loop {
         match sink.queue.take() {
-            Next::Reopen => {
-                if let Err(error) = output.reopen() {
+            Next::Reopen => match output.reopen() {
+                Ok(()) => tracing::info!(sink = sink.name, "the decision log is opened again"),
+                Err(error) => {
                     tracing::error!(sink = sink.name, %error, "the decision log can't be opened again");
                 }
-            }
+            },
             Next::Write(chunk) => {
                 if write(sink, &mut output, &chunk).is_break() {
                     break;

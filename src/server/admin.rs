@@ -5,15 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::server::Router;
-use tower_layer::{Identity, Stack};
-
+use super::connections::{self, GrpcRouter, MaxAge};
+use super::drain::PhaseWatch;
 use super::incoming::Incoming;
 use super::tls::{Certificates, Protocol, TlsError};
 use super::{OpenStore, PolicySource, StartError, reflection, transport};
 use crate::config::admin::{AdminConfig, SecretError};
 use crate::grpc::admin::{Access, PolicyAdmin};
-use crate::metrics::{CountCalls, Metrics};
+use crate::metrics::Metrics;
 use crate::pdp::Pdp;
 use crate::store::postgres::OpenError;
 use crate::store::postgres::administration::Administration;
@@ -45,7 +44,7 @@ pub enum AdminListenerError {
 pub(super) struct AdminListener {
     pub(super) addr: SocketAddr,
     incoming: Incoming,
-    router: Router<Stack<CountCalls, Identity>>,
+    router: GrpcRouter,
 }
 
 impl AdminListener {
@@ -73,10 +72,9 @@ impl AdminListener {
         Ok(Self { addr, incoming, router })
     }
 
-    /// Serves until it is told to stop.
-    pub(super) async fn serve(self, stopped: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let served = self.router.serve_with_incoming_shutdown(self.incoming, stopped);
-        served.await.map_err(io::Error::other)
+    /// Serves until the server drains. Those who administer are few, so their connections may grow old.
+    pub(super) async fn serve(self, phase: PhaseWatch) -> io::Result<()> {
+        connections::serve(self.incoming, self.router, MaxAge::Unlimited, phase).await
     }
 }
 

@@ -4,7 +4,6 @@
 //! listener (CVE-2024-47609).
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +16,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Sleep, sleep, timeout};
-use tokio_stream::Stream;
 
 use super::StartError;
 use super::connection::Connection;
@@ -70,6 +68,20 @@ impl Incoming {
 
     fn new(listener: Listener, tls: Option<Arc<Tls>>) -> Self {
         Self { listener, tls, handshakes: JoinSet::new(), oldest: VecDeque::new(), pause: None }
+    }
+
+    /// The next connection.
+    pub(super) async fn next(&mut self) -> Connection {
+        poll_fn(|cx| self.poll_connection(cx)).await
+    }
+
+    /// A connection that is there already.
+    pub(super) async fn waiting(&mut self) -> Option<Connection> {
+        poll_fn(|cx| match self.poll_connection(cx) {
+            Poll::Ready(connection) => Poll::Ready(Some(connection)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Connection> {
@@ -150,20 +162,12 @@ impl Listener {
     }
 }
 
-impl Stream for Incoming {
-    type Item = Result<Connection, Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_connection(cx).map(|connection| Some(Ok(connection)))
-    }
-}
-
 impl axum::serve::Listener for Incoming {
     type Io = Connection;
     type Addr = ();
 
     async fn accept(&mut self) -> (Connection, ()) {
-        (poll_fn(|cx| self.poll_connection(cx)).await, ())
+        (self.next().await, ())
     }
 
     fn local_addr(&self) -> io::Result<()> {

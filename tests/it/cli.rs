@@ -184,7 +184,7 @@ fn serve_says_when_it_is_ready_and_stops_when_told() {
     let line = serving.await_ready();
     assert!(line.contains("try: grpcurl -plaintext -d "), "{line}");
     serving.await_log("INFO policies are cached in at most ");
-    assert_eq!(serving.terminate().code(), Some(0));
+    assert_eq!(serving.interrupt().code(), Some(0));
 }
 
 fn serve_does_not_start_on_faulty_policies() {

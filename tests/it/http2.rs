@@ -1,5 +1,7 @@
 //! A client of HTTP/2 that sends what no library would: fields and frames as they are, in the order given.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -22,6 +24,8 @@ pub(crate) enum End {
     Ended,
 }
 
+/// What a client says first (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -33,7 +37,7 @@ const END_HEADERS: u8 = 4;
 /// Sends a request on a connection of its own, with prior knowledge, and reads until it ends.
 pub(crate) async fn exchange(address: &str, parts: &[Part]) -> End {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut bytes = PREFACE.to_vec();
     // Without a dynamic table (setting 1), each block of the answer can be read by itself.
     bytes.extend(frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]));
     for (index, part) in parts.iter().enumerate() {
@@ -58,6 +62,28 @@ pub(crate) async fn exchange(address: &str, parts: &[Part]) -> End {
         }
     }
     end
+}
+
+/// A connection without a request.
+pub(crate) struct Idle(TcpStream);
+
+impl Idle {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let hello = [&PREFACE[..], &frame(SETTINGS, 0, 0, &[])].concat();
+        stream.write_all(&hello).await.unwrap();
+        Self(stream)
+    }
+
+    /// Reads until the peer says that it takes no more requests. Answers whether it did, before it closed the connection.
+    pub(crate) async fn is_told_to_go(&mut self) -> bool {
+        while let Some((kind, ..)) = read_frame(&mut self.0).await {
+            if kind == GOAWAY {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {

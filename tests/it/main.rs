@@ -39,6 +39,7 @@ mod hostile;
 mod http2;
 mod identity;
 mod layout;
+mod lifecycle;
 mod metrics;
 mod mtls;
 mod permissions;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         hostile::trials(),
         identity::trials(),
         layout::trials(),
+        lifecycle::trials(),
         metrics::trials(),
         mtls::trials(),
         permissions::trials(),

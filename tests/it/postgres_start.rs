@@ -135,7 +135,7 @@ fn patience_ends_and_the_last_cause_is_named() {
 fn who_waits_is_stopped_at_once() {
     let mut serving = serve("postgresql://authz@127.0.0.1:1/policies", LONG);
     serving.await_log(WAITING);
-    assert_eq!(serving.terminate().code(), Some(0));
+    assert_eq!(serving.interrupt().code(), Some(0));
 }
 
 /// Keeps the second step of a migration from being completed, from within the database.

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub(crate) struct Replica {
     process: Child,
     /// Bound and never listening: nobody else is given the port.
     place: TcpSocket,
+    config: PathBuf,
 }
 
 impl Drop for Replica {
@@ -46,16 +48,23 @@ impl Drop for Replica {
 }
 
 impl Replica {
+    /// With the configuration that is shipped.
     pub(crate) fn start(policies: &PolicyDir) -> Self {
+        Self::start_with(policies, SHIPPED_SERVICE.as_ref())
+    }
+
+    pub(crate) fn start_with(policies: &PolicyDir, config: &Path) -> Self {
         let place = TcpSocket::new_v4().unwrap();
         place.set_reuseaddr(true).unwrap();
         place.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        Self { process: Self::spawn(place.local_addr().unwrap(), policies), place }
+        let process = Self::spawn(place.local_addr().unwrap(), policies, config);
+        Self { process, place, config: config.to_owned() }
     }
 
-    fn spawn(addr: SocketAddr, policies: &PolicyDir) -> Child {
+    fn spawn(addr: SocketAddr, policies: &PolicyDir, config: &Path) -> Child {
         let mut process = Command::new(program())
-            .args(["serve", "--config", SHIPPED_SERVICE, "--http-addr", "127.0.0.1:0"])
+            .args(["serve", "--http-addr", "127.0.0.1:0", "--config"])
+            .arg(config)
             .args(["--grpc-addr", &addr.to_string(), "--policies"])
             .arg(policies.path())
             .stdout(Stdio::piped())
@@ -79,7 +88,7 @@ impl Replica {
 
     pub(crate) fn start_again(&mut self, policies: &PolicyDir) {
         self.process.wait().unwrap();
-        self.process = Self::spawn(self.place.local_addr().unwrap(), policies);
+        self.process = Self::spawn(self.place.local_addr().unwrap(), policies, &self.config);
     }
 }
 

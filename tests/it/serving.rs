@@ -1,13 +1,24 @@
 //! The program, serving: started with arguments and an environment, and ended with the test.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Lines, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::support::program;
 
 /// A running `ecs-authz serve`.
 pub(crate) struct Serving(Child);
+
+/// What it logs.
+pub(crate) struct Log(Lines<BufReader<ChildStderr>>);
+
+impl Log {
+    /// Reads until a line has this in it.
+    pub(crate) fn await_line(&mut self, expected: &str) -> String {
+        let line = self.0.find_map(|line| line.ok().filter(|line| line.contains(expected)));
+        line.unwrap_or_else(|| panic!("expected a line with {expected}"))
+    }
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -61,6 +72,11 @@ impl Serving {
         line.unwrap_or_else(|| panic!("expected a line with {expected}"))
     }
 
+    /// What it logs, line by line. The lines that are not read wait in the pipe: a test reads on, or there are few.
+    pub(crate) fn follow_log(&mut self) -> Log {
+        Log(BufReader::new(self.0.stderr.take().expect("its errors")).lines())
+    }
+
     /// Lets it open this many files more than it has, and no more.
     pub(crate) fn spare_files(&self, more: usize) {
         let pid = self.0.id().to_string();
@@ -79,10 +95,20 @@ impl Serving {
         said
     }
 
-    /// Tells it to stop, and waits until it has.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let kill = Command::new("kill").args(["-s", signal, &self.0.id().to_string()]).status();
+        assert!(kill.expect("kill").success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn end(mut self) -> ExitStatus {
         self.0.wait().expect("an end")
+    }
+
+    /// Tells it to stop, without the time for clients to go elsewhere, and waits until it has.
+    pub(crate) fn interrupt(self) -> ExitStatus {
+        self.signal("INT");
+        self.end()
     }
 }

@@ -62,17 +62,17 @@ const CONSOLE: &str = "spiffe://acme.example/console";
 const ENVOY: &str = "spiffe://acme.example/envoy";
 
 /// The files of a listener, the authority that made its certificate, and the one of its clients.
-struct Files {
-    folder: PolicyDir,
-    servers: Authority,
+pub(crate) struct Files {
+    pub(crate) folder: PolicyDir,
+    pub(crate) servers: Authority,
     clients: Authority,
 }
 
 /// A certificate and its key.
-type Pair = (String, String);
+pub(crate) type Pair = (String, String);
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files = Self { folder: PolicyDir::new(), servers: Authority::new(), clients: Authority::new() };
         files.put(&files.servers.issue_pem(&["localhost"]));
         files.folder.write("clients.crt", &files.clients.pem);
@@ -81,12 +81,12 @@ impl Files {
     }
 
     /// Replaces the listener's certificate and its key, one after the other.
-    fn put(&self, (certificate, key): &Pair) {
+    pub(crate) fn put(&self, (certificate, key): &Pair) {
         self.folder.write("tls.crt", certificate);
         self.folder.write("tls.key", key);
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -151,13 +151,13 @@ impl Files {
     }
 
     /// What a new connection is shown.
-    async fn shown(&self, addr: SocketAddr, identity: Option<&Pair>) -> CertificateDer<'static> {
+    pub(crate) async fn shown(&self, addr: SocketAddr, identity: Option<&Pair>) -> CertificateDer<'static> {
         let stream = self.shake_hands(addr, &[&TLS13, &TLS12], identity).await.expect("a handshake");
         stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
     }
 }
 
-fn der((certificate, _): &Pair) -> CertificateDer<'static> {
+pub(crate) fn der((certificate, _): &Pair) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()
 }
 

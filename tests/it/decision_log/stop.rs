@@ -126,7 +126,7 @@ fn after_the_signal_to_stop_every_answered_decision_is_in_the_file() {
             });
         }
         warm.notified().await;
-        let stopped = tokio::task::spawn_blocking(|| serving.terminate());
+        let stopped = tokio::task::spawn_blocking(|| serving.interrupt());
         let answered: Vec<String> = callers.join_all().await.into_iter().flatten().collect();
         assert!(stopped.await.unwrap().success());
         answered
@@ -149,7 +149,7 @@ fn standard_output_holds_records_alone() {
         let channel = Endpoint::from_shared(format!("http://{addr}")).unwrap().connect().await.unwrap();
         AuthorizationServiceClient::new(channel).authorize(on_server("os-start")).await.unwrap()
     });
-    assert!(serving.terminate().success());
+    assert!(serving.interrupt().success());
     let lines: Vec<String> = BufReader::new(out).lines().map(Result::unwrap).collect();
     let [line] = lines.as_slice() else { panic!("{lines:?}") };
     assert_eq!(parse(line)["decision_id"], answer.into_inner().decision_id);

@@ -1,0 +1,165 @@
+//! The connections of a gRPC listener: each is served by itself, with an age of its own, and all end with the server.
+//!
+//! A connection that has its age, or whose server stops, is told to go (GOAWAY): its calls are answered, new ones come on
+//! another connection. One that is still there after its grace, such as for a watch of health that never ends, is cut. The
+//! age has a part of chance, so that connections that came together, as after a restart, do not all come again together.
+//!
+//! tonic knows an age too, but one for all connections, and with a grace it cuts them without telling before. So every
+//! connection has a tonic server to itself, which is told to stop.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_stream::Stream;
+use tonic::transport::server::Router;
+use tower_layer::{Identity, Stack};
+
+use super::connection::{Connection, Gone};
+use super::drain::{Phase, PhaseWatch};
+use super::incoming::Incoming;
+use crate::config::ConnectionsConfig;
+use crate::metrics::CountCalls;
+
+/// How much of the age is left to chance, to either side.
+const JITTER: f64 = 0.1;
+/// The most connections that are still taken when a listener closes: those that wait to be accepted.
+const MAX_WAITING: usize = 1_024;
+
+/// The services of a listener, with what all of its calls pass through.
+pub(super) type GrpcRouter = Router<Stack<CountCalls, Identity>>;
+
+/// How long a connection lives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum MaxAge {
+    /// As long as the client likes.
+    Unlimited,
+    /// Until it has this age. Then its calls have a time to end.
+    Limited { age: Duration, grace: Duration },
+}
+
+impl MaxAge {
+    pub(super) fn new(config: &ConnectionsConfig) -> Self {
+        let limited = |age| Self::Limited { age, grace: config.max_age_grace() };
+        config.max_age().map_or(Self::Unlimited, limited)
+    }
+
+    /// The age of one connection, by a number of chance from zero to one.
+    fn of_one(self, chance: f64) -> Self {
+        match self {
+            Self::Unlimited => Self::Unlimited,
+            Self::Limited { age, grace } => {
+                Self::Limited { age: age.mul_f64(1.0 + JITTER * (2.0 * chance - 1.0)), grace }
+            }
+        }
+    }
+
+    /// Completes when the connection is to go.
+    async fn is_reached(self) {
+        match self {
+            Self::Unlimited => pending().await,
+            Self::Limited { age, grace: _ } => sleep(age).await,
+        }
+    }
+
+    /// Completes when it is to be cut.
+    async fn is_over(self) {
+        match self {
+            Self::Unlimited => pending().await,
+            Self::Limited { age, grace } => sleep(age + grace).await,
+        }
+    }
+}
+
+/// Serves until the server drains, and then until all connections have ended. Dropped, it cuts them.
+pub(super) async fn serve(
+    mut incoming: Incoming,
+    router: GrpcRouter,
+    max_age: MaxAge,
+    phase: PhaseWatch,
+) -> io::Result<()> {
+    let mut connections = JoinSet::new();
+    let serve = |connections: &mut JoinSet<()>, connection| {
+        let max_age = max_age.of_one(fastrand::f64());
+        connections.spawn(serve_one(connection, router.clone(), max_age, phase.reaches(Phase::Draining)));
+    };
+    let mut drains = pin!(phase.reaches(Phase::Draining));
+    loop {
+        tokio::select! {
+            () = &mut drains => break,
+            connection = incoming.next() => serve(&mut connections, connection),
+            Some(_ended) = connections.join_next() => {}
+        }
+    }
+    // Who is connected as far as the kernel is concerned is told to go, and not reset.
+    for _ in 0..MAX_WAITING {
+        let Some(connection) = incoming.waiting().await else { break };
+        serve(&mut connections, connection);
+    }
+    drop(incoming);
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Serves one connection to its end.
+async fn serve_one(
+    mut connection: Connection,
+    router: GrpcRouter,
+    max_age: MaxAge,
+    drains: impl Future<Output = ()>,
+) {
+    // Dropping it, however this ends, cuts what is left.
+    let (_lifeline, gone) = connection.tie();
+    let told = async {
+        tokio::select! {
+            () = drains => {}
+            () = max_age.is_reached() => {}
+        }
+    };
+    let served = router.serve_with_incoming_shutdown(Alone { connection: Some(connection), gone }, told);
+    tokio::select! {
+        served = served => {
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection could not be served");
+            }
+        }
+        () = max_age.is_over() => tracing::debug!("a connection that did not end in time is cut"),
+    }
+}
+
+/// One connection, and no other until it is gone.
+struct Alone {
+    connection: Option<Connection>,
+    gone: Gone,
+}
+
+impl Stream for Alone {
+    type Item = Result<Connection, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(connection) = self.connection.take() {
+            return Poll::Ready(Some(Ok(connection)));
+        }
+        let _gone = ready!(Pin::new(&mut self.gone).poll(cx));
+        Poll::Ready(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_differ_by_a_tenth_at_most() {
+        let age = |age| MaxAge::Limited { age: Duration::from_secs(age), grace: Duration::from_secs(7) };
+        assert_eq!(age(100).of_one(0.0), age(90));
+        assert_eq!(age(100).of_one(0.5), age(100));
+        assert_eq!(age(100).of_one(1.0), age(110));
+        assert_eq!(MaxAge::Unlimited.of_one(1.0), MaxAge::Unlimited);
+    }
+}

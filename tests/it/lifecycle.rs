@@ -1,0 +1,141 @@
+//! From ready to the end: what signals make a server do, and how connections come and go. Steps follow what is seen, never
+//! the clock: where a phase ends by time, that time is made longer than any test.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ecs_authz::grpc::pb;
+use libtest_mimic::Trial;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+use crate::envoy::GRANTS;
+use crate::serving::{Log, Serving};
+use crate::support::{Client, PolicyDir};
+
+mod age;
+mod drain;
+mod health;
+mod reload;
+mod signals;
+mod systemd;
+mod through_envoy;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trials = [
+        age::trials(),
+        drain::trials(),
+        health::trials(),
+        reload::trials(),
+        signals::trials(),
+        systemd::trials(),
+        through_envoy::trials(),
+    ];
+    trials.into_iter().flatten().collect()
+}
+
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for what comes soon.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+/// A connection of its own.
+async fn connect(addr: SocketAddr) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
+    within("a connection", endpoint.connect()).await.expect("a connection")
+}
+
+/// Asks for a decision on what alice may.
+async fn decide(channel: &Channel) -> Result<(), Status> {
+    let request = pb::AuthorizeRequest {
+        principal: Some(pb::Principal {
+            domain_id: "acme".into(),
+            user_id: "alice".into(),
+            project_id: "prod".into(),
+            ..Default::default()
+        }),
+        method: "GET".into(),
+        path: "/v2.1/prod/servers/7".into(),
+        ..Default::default()
+    };
+    let answer = Client::new(channel.clone()).authorize(request).await?.into_inner();
+    assert_eq!(answer.decision(), pb::Decision::Allow);
+    Ok(())
+}
+
+/// A call that goes on until its caller ends it.
+struct OpenCall {
+    requests: mpsc::Sender<ServerReflectionRequest>,
+    answers: Streaming<ServerReflectionResponse>,
+}
+
+impl OpenCall {
+    async fn open(addr: SocketAddr) -> Self {
+        let (requests, stream) = mpsc::channel(1);
+        let mut client = ServerReflectionClient::new(connect(addr).await);
+        let answers = within("a call", client.server_reflection_info(ReceiverStream::new(stream))).await;
+        let mut call = Self { requests, answers: answers.expect("a call").into_inner() };
+        call.goes_on().await;
+        call
+    }
+
+    /// Asks something and gets an answer.
+    async fn goes_on(&mut self) {
+        let ask = MessageRequest::ListServices(String::new());
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
+        self.requests.send(request).await.expect("a call that is open");
+        let answer = within("an answer", self.answers.message()).await;
+        assert!(answer.expect("no error").is_some());
+    }
+
+    /// Waits until the server cuts it.
+    async fn is_cut(&mut self) {
+        within("the cut", self.answers.message()).await.expect_err("an error");
+    }
+}
+
+/// The program, serving policies by which alice may everything in `prod`.
+struct Program {
+    serving: Serving,
+    log: Log,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    policies: PolicyDir,
+    files: PolicyDir,
+}
+
+impl Program {
+    fn start(configuration: &str) -> Self {
+        Self::start_in(PolicyDir::new(), configuration, &[])
+    }
+
+    /// Starts it with this configuration in a folder.
+    fn start_in(files: PolicyDir, configuration: &str, environment: &[(&str, &str)]) -> Self {
+        files.write("config.toml", configuration);
+        let (policies, config) = (PolicyDir::acme(&[], GRANTS), files.path().join("config.toml"));
+        let args = ["--policies", policies.path().to_str().unwrap(), "--config", config.to_str().unwrap()];
+        let mut serving = Serving::start(&args, environment);
+        let mut log = serving.follow_log();
+        let line = log.await_line("http_addr=");
+        let http = line.split("http_addr=").nth(1).and_then(|rest| rest.split(' ').next());
+        let ready = serving.await_ready();
+        let grpc = ready.trim_start_matches("ready on ").split(',').next();
+        Self {
+            http: http.unwrap().parse().unwrap(),
+            grpc: grpc.unwrap().trim().parse().unwrap(),
+            serving,
+            log,
+            policies,
+            files,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What systemd is told.
+
+use std::os::unix::net::UnixDatagram;
+
+use libtest_mimic::Trial;
+
+use super::{PATIENCE, Program};
+use crate::support::{PolicyDir, trials};
+
+pub(super) fn trials() -> Vec<Trial> {
+    trials![systemd_is_told_each_state, systemd_s_watchdog_is_kept]
+}
+
+/// The socket that systemd listens on.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn start(environment: &[(&str, &str)]) -> (Self, Program) {
+        let files = PolicyDir::new();
+        let path = files.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let environment = [environment, &[("NOTIFY_SOCKET", path.to_str().unwrap())]].concat();
+        (Self(socket), Program::start_in(files, "[shutdown]\ndelay_seconds = 3600\n", &environment))
+    }
+
+    /// The assignments of the next message.
+    fn told(&self) -> Vec<String> {
+        let mut message = [0; 4_096];
+        let length = self.0.recv(&mut message).expect("a message");
+        let text = std::str::from_utf8(&message[..length]).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+fn systemd_is_told_each_state() {
+    let (manager, program) = Manager::start(&[]);
+    assert_eq!(manager.told(), ["READY=1"]);
+    program.serving.signal("HUP");
+    let told = manager.told();
+    let [reloading, now] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(reloading, "RELOADING=1");
+    // systemd holds it against its own clock: of the machine, since it was started.
+    let now: f64 = now.strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    assert!(now > 0.0 && now / 1e6 <= uptime + 1.0, "{now} {uptime}");
+    assert_eq!(manager.told(), ["READY=1"]);
+    program.serving.signal("TERM");
+    assert_eq!(manager.told(), ["STOPPING=1"]);
+    assert_eq!(program.serving.interrupt().code(), Some(0));
+}
+
+fn systemd_s_watchdog_is_kept() {
+    let (manager, program) = Manager::start(&[("WATCHDOG_USEC", "20000")]);
+    assert_eq!(manager.told(), ["READY=1"]);
+    for _ in 0..3 {
+        assert_eq!(manager.told(), ["WATCHDOG=1"]);
+    }
+    program.serving.interrupt();
+}
