@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tower_layer::{Identity, Stack};
 
 use crate::catalog::{Catalog, CatalogError, Source};
 use crate::config::{ClientAuth, Config, TlsConfig};
@@ -30,7 +30,7 @@ use crate::store::{PolicyStore, postgres};
 use admin::AdminListener;
 pub use admin::AdminListenerError;
 pub use cache_size::CacheSize;
-use connections::{GrpcRouter, MaxAge};
+use connections::{GrpcServer, MaxAge, Transport};
 pub use drain::Drain;
 use drain::{Phase, PhaseWatch};
 use grpc_health::GrpcHealth;
@@ -265,8 +265,8 @@ impl RunningServer {
         };
         let max_age = MaxAge::new(&config.config.connections);
         for incoming in [Some(grpc), grpc_socket].into_iter().flatten() {
-            let router = grpc_router(decisions.clone(), &config.config, &health)?;
-            listeners.spawn(connections::serve(incoming, router, max_age, PhaseWatch::of(&phase)));
+            let server = grpc_server(decisions.clone(), &config.config, &health)?;
+            listeners.spawn(connections::serve(incoming, server, max_age, PhaseWatch::of(&phase)));
         }
         let (faults, is_stopping) = (certificates.clone(), PhaseWatch::of(&phase));
         let sources = health::Sources {
@@ -335,7 +335,7 @@ fn services(config: &Config) -> impl Iterator<Item = &'static str> {
 }
 
 /// What the gRPC listener serves.
-fn grpc_router(decisions: Decisions, config: &Config, health: &GrpcHealth) -> Result<GrpcRouter, StartError> {
+fn grpc_server(decisions: Decisions, config: &Config, health: &GrpcHealth) -> Result<GrpcServer, StartError> {
     let Config { ext_authz, callers, .. } = config.clone();
     let Decisions { pdp, log, metrics } = decisions;
     let served: Vec<&str> = services(config).chain(["grpc.health.v1.Health"]).collect();
@@ -346,23 +346,21 @@ fn grpc_router(decisions: Decisions, config: &Config, health: &GrpcHealth) -> Re
         let service = ExtAuthz::new(pdp, log, metrics.decisions.clone(), config).into_service();
         InterceptedService::new(service, named(callers.ext_authz))
     });
-    let router = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, &metrics)
-        .add_service(authorize)
-        .add_optional_service(ext_authz)
-        .add_service(health.service())
-        // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
-        .add_service(reflection(&served).build_v1()?)
-        .add_service(reflection(&served).build_v1alpha()?);
-    Ok(router)
+    let mut routes = Routes::builder();
+    routes.add_service(authorize);
+    if let Some(ext_authz) = ext_authz {
+        routes.add_service(ext_authz);
+    }
+    routes.add_service(health.service());
+    // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
+    routes.add_service(reflection(&served).build_v1()?).add_service(reflection(&served).build_v1alpha()?);
+    let transport = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, &metrics);
+    Ok(GrpcServer::new(transport, routes.routes()))
 }
 
 /// A server with these limits of a connection's streams and of a call's time, and with those that hold for every listener.
 /// Its calls are counted.
-fn transport(
-    max_concurrent_streams: u32,
-    call_timeout: Duration,
-    metrics: &Metrics,
-) -> Server<Stack<CountCalls, Identity>> {
+fn transport(max_concurrent_streams: u32, call_timeout: Duration, metrics: &Metrics) -> Transport {
     Server::builder()
         .max_concurrent_streams(max_concurrent_streams)
         .timeout(call_timeout)

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connections::{self, GrpcRouter, MaxAge};
+use tonic::service::Routes;
+
+use super::connections::{self, GrpcServer, MaxAge};
 use super::drain::PhaseWatch;
 use super::incoming::Incoming;
 use super::tls::{Certificates, Protocol, TlsError};
@@ -44,7 +46,7 @@ pub enum AdminListenerError {
 pub(super) struct AdminListener {
     pub(super) addr: SocketAddr,
     incoming: Incoming,
-    router: GrpcRouter,
+    server: GrpcServer,
 }
 
 impl AdminListener {
@@ -64,17 +66,17 @@ impl AdminListener {
             config.listener_tls().map(|(tls, clients)| certificates.load(tls, clients, Protocol::Http2));
         let tls = tls.transpose().map_err(AdminListenerError::from)?;
         let service = PolicyAdmin::service(pdp, store.clone(), administration, access(config)?);
-        let router = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, metrics)
-            .add_service(service)
+        let services = Routes::new(service)
             .add_service(reflection(&[SERVICE]).build_v1()?)
             .add_service(reflection(&[SERVICE]).build_v1alpha()?);
+        let server = GrpcServer::new(transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, metrics), services);
         let (incoming, addr) = Incoming::on_port(config.addr, tls).await?;
-        Ok(Self { addr, incoming, router })
+        Ok(Self { addr, incoming, server })
     }
 
     /// Serves until the server drains. Those who administer are few, so their connections may grow old.
     pub(super) async fn serve(self, phase: PhaseWatch) -> io::Result<()> {
-        connections::serve(self.incoming, self.router, MaxAge::Unlimited, phase).await
+        connections::serve(self.incoming, self.server, MaxAge::Unlimited, phase).await
     }
 }
 

@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_stream::Stream;
-use tonic::transport::server::Router;
+use tonic::service::Routes;
+use tonic::transport::Server;
 use tower_layer::{Identity, Stack};
 
 use super::connection::{Connection, Gone};
@@ -31,8 +32,22 @@ const JITTER: f64 = 0.1;
 /// The most connections that are still taken when a listener closes: those that wait to be accepted.
 const MAX_WAITING: usize = 1_024;
 
-/// The services of a listener, with what all of its calls pass through.
-pub(super) type GrpcRouter = Router<Stack<CountCalls, Identity>>;
+/// What a listener serves: its services, and what connections and calls are bound to before they get there.
+#[derive(Clone)]
+pub(super) struct GrpcServer {
+    transport: Transport,
+    services: Routes,
+}
+
+/// The limits of connections, and what all calls pass through.
+pub(super) type Transport = Server<Stack<CountCalls, Identity>>;
+
+impl GrpcServer {
+    pub(super) fn new(transport: Transport, services: Routes) -> Self {
+        // Else each connection would have a copy of its own.
+        Self { transport, services: services.prepare() }
+    }
+}
 
 /// How long a connection lives.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,14 +94,14 @@ impl MaxAge {
 /// Serves until the server drains, and then until all connections have ended. Dropped, it cuts them.
 pub(super) async fn serve(
     mut incoming: Incoming,
-    router: GrpcRouter,
+    server: GrpcServer,
     max_age: MaxAge,
     phase: PhaseWatch,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
     let serve = |connections: &mut JoinSet<()>, connection| {
         let max_age = max_age.of_one(fastrand::f64());
-        connections.spawn(serve_one(connection, router.clone(), max_age, phase.reaches(Phase::Draining)));
+        connections.spawn(serve_one(connection, server.clone(), max_age, phase.reaches(Phase::Draining)));
     };
     let mut drains = pin!(phase.reaches(Phase::Draining));
     loop {
@@ -109,7 +124,7 @@ pub(super) async fn serve(
 /// Serves one connection to its end.
 async fn serve_one(
     mut connection: Connection,
-    router: GrpcRouter,
+    server: GrpcServer,
     max_age: MaxAge,
     drains: impl Future<Output = ()>,
 ) {
@@ -121,7 +136,9 @@ async fn serve_one(
             () = max_age.is_reached() => {}
         }
     };
-    let served = router.serve_with_incoming_shutdown(Alone { connection: Some(connection), gone }, told);
+    let GrpcServer { transport, services } = server;
+    let alone = Alone { connection: Some(connection), gone };
+    let served = transport.serve_with_incoming_shutdown(services, alone, told);
     tokio::select! {
         served = served => {
             if let Err(error) = served {

@@ -54,8 +54,14 @@ async fn connect(addr: SocketAddr) -> Channel {
     within("a connection", endpoint.connect()).await.expect("a connection")
 }
 
-/// Asks for a decision on what alice may.
+/// Gets a decision on what alice may.
 async fn decide(channel: &Channel) -> Result<(), Status> {
+    assert_eq!(ask(channel).await?, pb::Decision::Allow);
+    Ok(())
+}
+
+/// Asks for a decision on what alice may, by the policies of the tests.
+async fn ask(channel: &Channel) -> Result<pb::Decision, Status> {
     let request = pb::AuthorizeRequest {
         principal: Some(pb::Principal {
             domain_id: "acme".into(),
@@ -67,9 +73,7 @@ async fn decide(channel: &Channel) -> Result<(), Status> {
         path: "/v2.1/prod/servers/7".into(),
         ..Default::default()
     };
-    let answer = Client::new(channel.clone()).authorize(request).await?.into_inner();
-    assert_eq!(answer.decision(), pb::Decision::Allow);
-    Ok(())
+    Ok(Client::new(channel.clone()).authorize(request).await?.into_inner().decision())
 }
 
 /// A call that goes on until its caller ends it.
