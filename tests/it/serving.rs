@@ -1,22 +1,34 @@
 //! The program, serving: started with arguments and an environment, and ended with the test.
 
-use std::io::{BufRead as _, BufReader, Lines, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::support::program;
+
+/// Longer than a line of the log takes to come.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running `ecs-authz serve`.
 pub(crate) struct Serving(Child);
 
 /// What it logs.
-pub(crate) struct Log(Lines<BufReader<ChildStderr>>);
+pub(crate) struct Log(mpsc::Receiver<String>);
 
 impl Log {
-    /// Reads until a line has this in it.
+    /// Waits for a line with this in it.
     pub(crate) fn await_line(&mut self, expected: &str) -> String {
-        let line = self.0.find_map(|line| line.ok().filter(|line| line.contains(expected)));
-        line.unwrap_or_else(|| panic!("expected a line with {expected}"))
+        let mut seen = Vec::new();
+        loop {
+            match self.0.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(expected) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("{error}: expected a line with {expected} after {seen:#?}"),
+            }
+        }
     }
 }
 
@@ -68,13 +80,17 @@ impl Serving {
     pub(crate) fn await_log(&mut self, expected: &str) -> String {
         let mut lines = BufReader::new(self.0.stderr.take().expect("its errors")).lines();
         let line = lines.find_map(|line| line.ok().filter(|line| line.contains(expected)));
-        std::thread::spawn(move || lines.for_each(drop));
+        thread::spawn(move || lines.for_each(drop));
         line.unwrap_or_else(|| panic!("expected a line with {expected}"))
     }
 
-    /// What it logs, line by line. The lines that are not read wait in the pipe: a test reads on, or there are few.
+    /// What it logs from now on, line by line.
     pub(crate) fn follow_log(&mut self) -> Log {
-        Log(BufReader::new(self.0.stderr.take().expect("its errors")).lines())
+        let (sender, lines) = mpsc::channel();
+        let errors = BufReader::new(self.0.stderr.take().expect("its errors"));
+        // To the end, so that it never waits for us.
+        thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        Log(lines)
     }
 
     /// Lets it open this many files more than it has, and no more.
