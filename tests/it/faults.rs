@@ -51,7 +51,7 @@ const WATCHFUL: [(&str, &str); 4] = [
 ];
 
 /// Envoy in front of these replicas, with so much time for a request and for a try.
-pub(crate) async fn edge(replicas: [u16; 2], request: &str, each_try: &str) -> Edge {
+async fn edge(replicas: [u16; 2], request: &str, each_try: &str) -> Edge {
     let (request, each_try) = (format!("timeout: {request}"), format!("max_interval: {each_try}"));
     let times = [("timeout: 0.25s", request.as_str()), ("max_interval: 0.12s", each_try.as_str())];
     Edge::start_edited(replicas, &[&times[..], &WATCHFUL].concat()).await

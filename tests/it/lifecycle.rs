@@ -96,21 +96,30 @@ struct OpenCall {
 
 impl OpenCall {
     async fn open(addr: SocketAddr) -> Self {
+        Self::try_open(addr).await.expect("a call")
+    }
+
+    async fn try_open(addr: SocketAddr) -> Result<Self, Status> {
         let (requests, stream) = mpsc::channel(1);
         let mut client = ServerReflectionClient::new(connect(addr).await);
-        let answers = within("a call", client.server_reflection_info(ReceiverStream::new(stream))).await;
-        let mut call = Self { requests, answers: answers.expect("a call").into_inner() };
-        call.goes_on().await;
-        call
+        let answers = client.server_reflection_info(ReceiverStream::new(stream));
+        let mut call = Self { requests, answers: within("a call", answers).await?.into_inner() };
+        call.ask().await?;
+        Ok(call)
+    }
+
+    async fn ask(&mut self) -> Result<(), Status> {
+        let ask = MessageRequest::ListServices(String::new());
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
+        // A call that is over says so in its answer.
+        let _over = self.requests.send(request).await;
+        let answer = within("an answer", self.answers.message()).await?;
+        answer.map(drop).ok_or_else(|| Status::cancelled("it ended"))
     }
 
     /// Asks something and gets an answer.
     async fn goes_on(&mut self) {
-        let ask = MessageRequest::ListServices(String::new());
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(ask) };
-        self.requests.send(request).await.expect("a call that is open");
-        let answer = within("an answer", self.answers.message()).await;
-        assert!(answer.expect("no error").is_some());
+        self.ask().await.expect("an answer");
     }
 
     /// Waits until the server cuts it.

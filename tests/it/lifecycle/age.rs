@@ -3,6 +3,7 @@
 use ecs_authz::config::{Config, ConnectionsConfig};
 use ecs_authz::server::{RunningServer, ServerConfig};
 use libtest_mimic::Trial;
+use tonic::Status;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -43,7 +44,7 @@ fn an_open_call_goes_on_during_the_grace() {
     let policies = PolicyDir::acme(&[], GRANTS);
     block_on(async {
         let server = serve(&policies, 1, 3_600).await;
-        let mut call = OpenCall::open(server.grpc_addr).await;
+        let mut call = in_time(async || OpenCall::try_open(server.grpc_addr).await).await;
         // A connection that is a lifetime younger has its age already.
         for _ in 0..2 {
             assert!(within("GOAWAY", Idle::open(server.grpc_addr).await.is_told_to_go()).await);
@@ -52,30 +53,42 @@ fn an_open_call_goes_on_during_the_grace() {
     });
 }
 
+/// Tries again what a busy machine may be too slow for before a connection has its age.
+async fn in_time<T>(attempt: impl AsyncFn() -> Result<T, Status>) -> T {
+    for _ in 0..100 {
+        if let Ok(done) = attempt().await {
+            return done;
+        }
+    }
+    panic!("not in a hundred tries");
+}
+
 fn a_watch_does_not_keep_a_connection_of_age() {
     let policies = PolicyDir::acme(&[], GRANTS);
     block_on(async {
         let server = serve(&policies, 1, 1).await;
+        let mut watched = in_time(async || {
+            let mut health = HealthClient::new(connect(server.grpc_addr).await);
+            let mut watched = health.watch(HealthCheckRequest::default()).await?.into_inner();
+            watched.message().await?;
+            Ok(watched)
+        })
+        .await;
+        within("the end of the watch", watched.message()).await.expect_err("an error, not a change");
         let mut health = HealthClient::new(connect(server.grpc_addr).await);
-        let mut watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
-        assert_eq!(watched.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
-        within("the end of the watch", watched.message())
-            .await
-            .expect_err("an error, not a change of health");
-        let answer =
-            HealthClient::new(connect(server.grpc_addr).await).check(HealthCheckRequest::default()).await;
-        assert_eq!(answer.unwrap().into_inner().status(), ServingStatus::Serving);
+        let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving);
     });
 }
 
 fn without_an_age_connections_stay() {
     let policies = PolicyDir::acme(&[], GRANTS);
     block_on(async {
-        let aging = serve(&policies, 1, 1).await;
-        let staying = serve(&policies, 0, 1).await;
+        let (aging, staying) = (serve(&policies, 1, 1).await, serve(&policies, 0, 1).await);
         let mut call = OpenCall::open(staying.grpc_addr).await;
-        OpenCall::open(aging.grpc_addr).await.is_cut().await;
-        OpenCall::open(aging.grpc_addr).await.is_cut().await;
+        for _ in 0..2 {
+            assert!(within("GOAWAY", Idle::open(aging.grpc_addr).await.is_told_to_go()).await);
+        }
         call.goes_on().await;
     });
 }
