@@ -65,6 +65,10 @@ pub struct Config {
     pub callers: CallersConfig,
     /// The HTTP listener.
     pub http: HttpConfig,
+    /// How long connections of the gRPC listener live.
+    pub connections: ConnectionsConfig,
+    /// How the server stops.
+    pub shutdown: ShutdownConfig,
     /// Envoy's external authorization. Served only if it is configured: without a source of identity, there is
     /// nobody to decide about.
     pub ext_authz: Option<ExtAuthzConfig>,
@@ -72,10 +76,6 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// The decision log. Kept only if it is configured.
     pub decision_log: Option<DecisionLogConfig>,
-    /// How long connections live.
-    pub connections: ConnectionsConfig,
-    /// How the server stops.
-    pub shutdown: ShutdownConfig,
 }
 
 /// The cache of policies.
@@ -164,11 +164,11 @@ impl Default for Config {
             tls: None,
             callers: CallersConfig::default(),
             http: HttpConfig::default(),
+            connections: ConnectionsConfig::default(),
+            shutdown: ShutdownConfig::default(),
             ext_authz: None,
             admin: None,
             decision_log: None,
-            connections: ConnectionsConfig::default(),
-            shutdown: ShutdownConfig::default(),
         }
     }
 }

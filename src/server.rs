@@ -228,53 +228,30 @@ impl RunningServer {
         let cache = config.cache.choose();
         tracing::info!("policies are cached in at most {cache}");
         let metrics = Metrics::new(catalog.clone(), grpc::methods());
-        let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults, cache.bytes));
+        let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults.clone(), cache.bytes));
 
         let log = config.config.decision_log.as_ref();
         let log = log.map_or(Ok(DecisionLog::off()), |log| DecisionLog::open(log, pdp.catalog()))?;
         let decisions = Decisions { pdp: pdp.clone(), log: log.clone(), metrics: metrics.clone() };
-        let mut certificates = Certificates::default();
-        let mut load = |tls: &Option<TlsConfig>, protocol| {
-            let tls = tls.clone().map(|tls| certificates.load(tls, ClientAuth::Required, protocol));
-            tls.transpose().map_err(StartError::from)
-        };
-        let tls = load(&config.config.tls, Protocol::Http2)?;
-        let (grpc, grpc_addr) = Incoming::on_port(config.grpc_addr, tls).await?;
-        let tls = load(&config.config.http.tls, Protocol::Http1)?;
-        let (http, http_addr) = Incoming::on_port(config.http_addr, tls).await?;
-        let grpc_socket = config.grpc_socket.as_deref().map(Incoming::on_socket).transpose()?;
+        let Bound { grpc, grpc_addr, socket, http, http_addr, mut certificates } =
+            Bound::new(&config).await?;
         let phase = watch::Sender::new(Phase::Serving);
         let health = GrpcHealth::new(services(&config.config)).await;
         let mut listeners = JoinSet::new();
-        let admin_addr = match &config.config.admin {
-            None => None,
-            Some(admin) => {
-                let admin = AdminListener::open(
-                    admin,
-                    &config.policies,
-                    &store,
-                    pdp.clone(),
-                    &metrics,
-                    &mut certificates,
-                )
-                .await?;
-                let addr = admin.addr;
-                listeners.spawn(admin.serve(PhaseWatch::of(&phase)));
-                Some(addr)
-            }
-        };
+        let mut admin_addr = None;
+        if let Some(admin) = &config.config.admin {
+            let (pdp, certificates) = (pdp.clone(), &mut certificates);
+            let admin =
+                AdminListener::open(admin, &config.policies, &store, pdp, &metrics, certificates).await?;
+            admin_addr = Some(admin.addr);
+            listeners.spawn(admin.serve(PhaseWatch::of(&phase)));
+        }
         let max_age = MaxAge::new(&config.config.connections);
-        for incoming in [Some(grpc), grpc_socket].into_iter().flatten() {
+        for incoming in [Some(grpc), socket].into_iter().flatten() {
             let server = grpc_server(decisions.clone(), &config.config, &health)?;
             listeners.spawn(connections::serve(incoming, server, max_age, PhaseWatch::of(&phase)));
         }
-        let (faults, is_stopping) = (certificates.clone(), PhaseWatch::of(&phase));
-        let sources = health::Sources {
-            store: store.store(),
-            decision_log: log.clone(),
-            certificates: Arc::new(move || faults.faults()),
-            is_stopping: Arc::new(move || is_stopping.is_stopping()),
-        };
+        let sources = sources(&store, &log, &certificates, &phase);
         let health_report = tokio::spawn(health.clone().follow(sources.clone(), PhaseWatch::of(&phase)));
         let routes = health::routes(sources).merge(metrics::routes(metrics, pdp, store.store()));
         let closes = || PhaseWatch::of(&phase).reaches(Phase::Closing);
@@ -318,6 +295,48 @@ fn refuse_exposure(config: &ServerConfig) -> Result<(), StartError> {
     match (config.exposure, exposed) {
         (Exposure::Loopback, Some((addr, _))) => Err(StartError::Exposed(addr)),
         _ => Ok(()),
+    }
+}
+
+/// The listeners that every server has, bound and not yet served.
+struct Bound {
+    grpc: Incoming,
+    grpc_addr: SocketAddr,
+    socket: Option<Incoming>,
+    http: Incoming,
+    http_addr: SocketAddr,
+    certificates: Certificates,
+}
+
+impl Bound {
+    async fn new(config: &ServerConfig) -> Result<Self, StartError> {
+        let mut certificates = Certificates::default();
+        let mut load = |tls: &Option<TlsConfig>, protocol| {
+            let tls = tls.clone().map(|tls| certificates.load(tls, ClientAuth::Required, protocol));
+            tls.transpose().map_err(StartError::from)
+        };
+        let tls = load(&config.config.tls, Protocol::Http2)?;
+        let (grpc, grpc_addr) = Incoming::on_port(config.grpc_addr, tls).await?;
+        let tls = load(&config.config.http.tls, Protocol::Http1)?;
+        let (http, http_addr) = Incoming::on_port(config.http_addr, tls).await?;
+        let socket = config.grpc_socket.as_deref().map(Incoming::on_socket).transpose()?;
+        Ok(Self { grpc, grpc_addr, socket, http, http_addr, certificates })
+    }
+}
+
+/// What is asked how the server is.
+fn sources(
+    store: &OpenStore,
+    log: &DecisionLog,
+    certificates: &Certificates,
+    phase: &watch::Sender<Phase>,
+) -> health::Sources {
+    let (certificates, phase) = (certificates.clone(), PhaseWatch::of(phase));
+    health::Sources {
+        store: store.store(),
+        decision_log: log.clone(),
+        certificates: Arc::new(move || certificates.faults()),
+        is_stopping: Arc::new(move || phase.is_stopping()),
     }
 }
 

@@ -50,12 +50,12 @@ impl Signals {
         }
     }
 
-    /// The next signal to stop. Others are passed over.
+    /// The next signal to stop. One to reload stays for [`Self::next`]: what changed during a reload is to be read, too.
     pub(super) async fn stop(&mut self) -> Stop {
-        loop {
-            if let Signal::Stop(stop) = self.next().await {
-                return stop;
-            }
+        tokio::select! {
+            Some(()) = self.terminate.recv() => Stop::Terminate,
+            Some(()) = self.interrupt.recv() => Stop::Interrupt,
+            else => pending().await,
         }
     }
 }

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ecs_authz::config::Config;
 use ecs_authz::grpc::pb;
 use libtest_mimic::Trial;
 use tokio::sync::mpsc;
@@ -18,7 +17,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use crate::envoy::GRANTS;
 use crate::serving::{Log, Serving};
-use crate::support::{Client, PolicyDir, trials};
+use crate::support::{Client, PolicyDir};
 
 mod age;
 mod drain;
@@ -30,7 +29,6 @@ mod through_envoy;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = [
-        trials![the_readme_shows_the_defaults],
         age::trials(),
         drain::trials(),
         health::trials(),
@@ -40,16 +38,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         through_envoy::trials(),
     ];
     trials.into_iter().flatten().collect()
-}
-
-fn the_readme_shows_the_defaults() {
-    let readme = include_str!("../../README.md");
-    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let shown: Vec<&str> = blocks.filter(|block| block.contains("[shutdown]")).collect();
-    let [shown] = shown.as_slice() else { panic!("{shown:?}") };
-    assert_eq!(toml::from_str::<Config>(shown).unwrap(), Config::default());
-    let options = shown.lines().filter(|line| line.contains(" = ")).count();
-    assert_eq!(options, 4, "each option");
 }
 
 /// Longer than anything takes.

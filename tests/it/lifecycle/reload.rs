@@ -1,11 +1,17 @@
 //! SIGHUP: what is read again, and what stays where that has a fault.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ecs_authz::grpc::pb;
 use libtest_mimic::Trial;
 
-use super::{Program, ask, connect, decide};
+use super::{PATIENCE, Program, ask, connect, decide};
 use crate::edge::until;
 use crate::envoy::GRANTS;
 use crate::support::{PolicyDir, block_on, http, trials};
@@ -17,6 +23,7 @@ pub(super) fn trials() -> Vec<Trial> {
         faulty_policies_are_told_and_the_good_ones_stay,
         certificates_are_read_again,
         faulty_certificates_are_told_and_the_good_ones_stay,
+        a_hangup_during_a_reload_is_followed_by_another,
         the_decision_log_s_file_is_opened_again,
         a_decision_log_s_file_that_can_not_be_opened_is_told,
     ]
@@ -76,6 +83,36 @@ fn faulty_certificates_are_told_and_the_good_ones_stay() {
     let line = program.log.await_line("ERROR certificate not read again, the last good one stays");
     assert!(line.contains("tls.key"), "{line}");
     assert_eq!(block_on(files.shown(program.grpc, None)), before);
+}
+
+fn a_hangup_during_a_reload_is_followed_by_another() {
+    let files = Files::new();
+    let mut program = over_tls(&files);
+    // Whoever reads a pipe waits for what is written.
+    let (key, pipe) = (files.path("tls.key"), files.path("pipe"));
+    let content = fs::read_to_string(&key).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::rename(&pipe, &key).unwrap();
+    program.serving.signal("HUP");
+    let mut writer = reader_of(&key);
+    program.serving.signal("HUP");
+    files.folder.write("tls.key", &content);
+    writer.write_all(content.as_bytes()).unwrap();
+    drop(writer);
+    program.log.await_line("INFO policies read again");
+    program.log.await_line("INFO policies read again");
+}
+
+/// Waits until somebody reads a pipe.
+fn reader_of(pipe: &Path) -> File {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(pipe) {
+            Ok(writer) => return writer,
+            Err(error) => assert!(Instant::now() < deadline, "nobody reads: {error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The program with a decision log in a folder of its own.
