@@ -13,12 +13,14 @@ use std::{env, fs, thread};
 use ecs_authz::catalog::{Body, Catalog};
 use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::authorize::Authorize;
+use ecs_authz::grpc::limits::CallLimits;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
 use ecs_authz::grpc::{self, pb};
 use ecs_authz::metrics::{CountCalls, Metrics};
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::request::{PrincipalParts, Request, RequestParts};
 use ecs_authz::server::compose_pdp;
+use ecs_authz::slots::Slots;
 use ecs_authz::store::directory::DirectoryStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -48,7 +50,12 @@ struct Measured {
 
 impl Measured {
     async fn start(pdp: Arc<Pdp>, metrics: &Metrics, calls: Calls) -> Outcome<Self> {
-        let service = Authorize::service(pdp, DecisionLog::off(), metrics.decisions.clone());
+        let limits = CallLimits {
+            max_message_bytes: 1_024 * 1_024,
+            budget: Duration::from_secs(2),
+            decisions: Arc::new(Slots::new(4_096)),
+        };
+        let service = Authorize::service(pdp, DecisionLog::off(), metrics.decisions.clone(), limits);
         let count = CountCalls(metrics.calls.clone());
         let (tell, told) = mpsc::channel();
         thread::spawn(move || -> Outcome<()> {

@@ -18,6 +18,7 @@ pub use callers::CallersConfig;
 pub use connections::ConnectionsConfig;
 pub use database::{DatabaseConfig, DatabaseUrlError};
 pub use layers::{Flag, Layers, Loaded, Origin};
+pub use limits::LimitsConfig;
 pub use listeners::{GrpcConfig, HttpConfig};
 pub use schema::schema;
 pub use shutdown::ShutdownConfig;
@@ -29,6 +30,7 @@ mod connections;
 mod database;
 mod effective;
 mod layers;
+mod limits;
 mod listeners;
 mod schema;
 mod shutdown;
@@ -69,6 +71,8 @@ pub struct Config {
     pub connections: ConnectionsConfig,
     /// How the server stops.
     pub shutdown: ShutdownConfig,
+    /// What may be asked of the gRPC listeners.
+    pub limits: LimitsConfig,
     /// Envoy's external authorization. Served only if it is configured: without a source of identity, there is
     /// nobody to decide about.
     pub ext_authz: Option<ExtAuthzConfig>,
@@ -166,6 +170,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             connections: ConnectionsConfig::default(),
             shutdown: ShutdownConfig::default(),
+            limits: LimitsConfig::default(),
             ext_authz: None,
             admin: None,
             decision_log: None,
@@ -199,6 +204,7 @@ impl Config {
         let of_decision_log = || self.decision_log.as_ref()?.fault();
         let of_connections = || self.connections.fault();
         let of_shutdown = || self.shutdown.fault();
+        let of_limits = || self.limits.fault();
         of_database
             .or_else(of_ext_authz)
             .or_else(of_admin)
@@ -206,5 +212,6 @@ impl Config {
             .or_else(of_decision_log)
             .or_else(of_connections)
             .or_else(of_shutdown)
+            .or_else(of_limits)
     }
 }

@@ -152,6 +152,8 @@ pub enum Failure {
     DeadlineExceeded,
     /// The caller went away.
     Cancelled,
+    /// A fault of this program.
+    Internal,
     /// The decision could not be recorded, and must be.
     Unrecorded,
 }
@@ -189,7 +191,8 @@ pub struct Counters {
     pub sinks: Vec<SinkCounters>,
 }
 
-/// A call that is not answered yet. Dropped, it records that the caller went away.
+/// A call that is not answered yet. Dropped, it records that the caller went away, or in a panic that this program has a
+/// fault.
 #[derive(Debug)]
 pub struct Entry<'a> {
     log: Option<&'a OpenLog>,
@@ -204,6 +207,7 @@ impl Failure {
             Self::Unavailable => "UNAVAILABLE",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Cancelled => "CANCELLED",
+            Self::Internal => "INTERNAL",
             Self::Unrecorded => "NOT_RECORDED",
         }
     }
@@ -367,7 +371,8 @@ impl Entry<'_> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if let Some(log) = self.log.take() {
-            self.record_failure(log, Failure::Cancelled);
+            let is_fault = thread::panicking();
+            self.record_failure(log, if is_fault { Failure::Internal } else { Failure::Cancelled });
         }
     }
 }

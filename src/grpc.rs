@@ -11,6 +11,8 @@ pub mod authorize;
 mod deadline;
 mod explanation;
 pub mod ext_authz;
+pub mod guard;
+pub mod limits;
 mod parse;
 pub mod peer;
 mod permission;

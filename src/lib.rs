@@ -52,15 +52,16 @@
 //! | [`policy`] | catalog, decision, request |
 //! | [`store`] | catalog, policy, request, tally |
 //! | [`pdp`] | catalog, decision, policy, request, store |
-//! | [`metrics`] | catalog, decision, pdp, store, tally |
+//! | [`metrics`] | catalog, decision, pdp, slots, store, tally |
 //! | [`decision_log`] | catalog, decision, pdp, policy, request |
-//! | [`grpc`] | catalog, clock, decision, decision_log, metrics, pdp, policy, request, store |
+//! | [`grpc`] | catalog, clock, decision, decision_log, metrics, pdp, policy, request, slots, store |
 //! | [`health`] | decision_log, store |
 //! | [`config`] | decision, decision_log, grpc, store |
-//! | [`server`] | catalog, config, decision, decision_log, grpc, health, metrics, pdp, store |
+//! | [`server`] | catalog, config, decision, decision_log, grpc, health, metrics, pdp, slots, store |
 //! | [`cli`] | catalog, clock, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
 //! | [`envoy`] | catalog, request |
 //! | [`clock`] | nothing of ours |
+//! | [`slots`] | nothing of ours |
 //! | [`tally`] | nothing of ours |
 //! | [`telemetry`] | nothing of ours |
 //!
@@ -81,6 +82,7 @@ pub mod pdp;
 pub mod policy;
 pub mod request;
 pub mod server;
+pub mod slots;
 pub mod store;
 pub mod tally;
 pub mod telemetry;

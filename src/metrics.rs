@@ -23,6 +23,7 @@ use axum::routing::get;
 
 use crate::catalog::Catalog;
 use crate::pdp::Pdp;
+use crate::slots::Slots;
 use crate::store::PolicyStore;
 use text::{Kind, Text};
 
@@ -31,6 +32,7 @@ pub use decisions::{Decisions, Failure, Reason, Refusal};
 
 mod cache;
 mod calls;
+mod connections;
 mod decisions;
 mod process;
 mod store;
@@ -46,6 +48,7 @@ pub struct Metrics {
     pub calls: Arc<Calls>,
     /// Decisions, and requests for one that had none.
     pub decisions: Arc<Decisions>,
+    connections: Arc<Slots>,
     started: SystemTime,
 }
 
@@ -56,8 +59,15 @@ impl Metrics {
         Self {
             calls: Arc::new(Calls::new(methods)),
             decisions: Arc::new(Decisions::new(catalog)),
+            connections: Arc::new(Slots::new(usize::MAX)),
             started: SystemTime::now(),
         }
+    }
+
+    /// Tells of these places for connections.
+    #[must_use]
+    pub fn with_connections(self, connections: Arc<Slots>) -> Self {
+        Self { connections, ..self }
     }
 }
 
@@ -75,12 +85,13 @@ pub fn routes(metrics: Metrics, pdp: Arc<Pdp>, store: Arc<dyn PolicyStore>) -> R
 }
 
 async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    let Sources { metrics: Metrics { calls, decisions, started }, pdp, store } = &*sources;
+    let Sources { metrics: Metrics { calls, decisions, connections, started }, pdp, store } = &*sources;
     let mut text = Text::default();
     text.family("ecs_authz_build_info", Kind::Gauge, "The version of this program.");
     text.sample("ecs_authz_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     calls.write(&mut text);
     decisions.write(&mut text);
+    connections::write(connections, &mut text);
     cache::write(&pdp.cache_counters().await, &mut text);
     store::write(&**store, &mut text);
     process::write(*started, &mut text);

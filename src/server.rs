@@ -5,23 +5,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Server;
 
 use crate::catalog::{Catalog, CatalogError, Source};
 use crate::config::{ClientAuth, Config, TlsConfig};
 use crate::decision_log::{self, DecisionLog};
 use crate::grpc::authorize::Authorize;
 use crate::grpc::ext_authz::ExtAuthz;
+use crate::grpc::limits::CallLimits;
 use crate::grpc::peer::{Callers, ClientNames};
 use crate::grpc::{self, FILE_DESCRIPTOR_SET};
 use crate::health;
-use crate::metrics::{self, CountCalls, Metrics};
+use crate::metrics::{self, Metrics};
 use crate::pdp::{Defaults, Pdp};
 use crate::store::cache::PolicyCache;
 use crate::store::directory::OpenError;
@@ -30,11 +29,12 @@ use crate::store::{PolicyStore, postgres};
 use admin::AdminListener;
 pub use admin::AdminListenerError;
 pub use cache_size::CacheSize;
-use connections::{GrpcServer, MaxAge, Transport};
+use connections::{GrpcServer, MaxAge};
 pub use drain::Drain;
 use drain::{Phase, PhaseWatch};
 use grpc_health::GrpcHealth;
 use incoming::Incoming;
+use limits::{CallBounds, Places, transport};
 pub use policies::{OpenStore, PolicySource};
 use tls::Protocol;
 pub use tls::{Certificates, Reload, TlsError, read_authorities};
@@ -46,6 +46,7 @@ mod connections;
 mod drain;
 mod grpc_health;
 mod incoming;
+mod limits;
 mod memory_limit;
 mod policies;
 mod reload;
@@ -54,17 +55,6 @@ mod tls;
 
 /// The services of the gRPC listener that decide. The last one is served only if it is configured.
 const SERVICES: [&str; 2] = ["ecs.authz.v1.AuthorizationService", "envoy.service.auth.v3.Authorization"];
-/// The most streams on one connection: an Envoy worker opens another connection beyond it, which spreads load.
-const MAX_CONCURRENT_STREAMS: u32 = 256;
-/// The most time from a call's headers to its answer's. A decision has less; this ends calls whose message never
-/// comes.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle connection is probed, and how long the answer may take.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Resets that a peer may cause before its connection is closed (CVE-2023-44487, RUSTSEC-2024-0003).
-const MAX_PENDING_RESETS: usize = 100;
-const MAX_LOCAL_RESETS: usize = 1_024;
 
 /// What a server is made of.
 #[derive(Debug, Clone)]
@@ -227,12 +217,14 @@ impl RunningServer {
         let store = config.policies.open(catalog.clone()).await?;
         let cache = config.cache.choose();
         tracing::info!("policies are cached in at most {cache}");
-        let metrics = Metrics::new(catalog.clone(), grpc::methods());
+        let places = Places::new(&config.config.limits);
+        let metrics = Metrics::new(catalog.clone(), grpc::methods()).with_connections(places.slots.clone());
         let pdp = Arc::new(compose_pdp(catalog, store.store(), config.defaults.clone(), cache.bytes));
 
         let log = config.config.decision_log.as_ref();
         let log = log.map_or(Ok(DecisionLog::off()), |log| DecisionLog::open(log, pdp.catalog()))?;
-        let decisions = Decisions { pdp: pdp.clone(), log: log.clone(), metrics: metrics.clone() };
+        let limits = limits::of_decisions(&config.config.limits);
+        let decisions = Decisions { pdp: pdp.clone(), log: log.clone(), metrics: metrics.clone(), limits };
         let Bound { grpc, grpc_addr, socket, http, http_addr, mut certificates } =
             Bound::new(&config).await?;
         let phase = watch::Sender::new(Phase::Serving);
@@ -241,6 +233,7 @@ impl RunningServer {
         let mut admin_addr = None;
         if let Some(admin) = &config.config.admin {
             let (pdp, certificates) = (pdp.clone(), &mut certificates);
+            let admin = (admin, &config.config.limits);
             let admin =
                 AdminListener::open(admin, &config.policies, &store, pdp, &metrics, certificates).await?;
             admin_addr = Some(admin.addr);
@@ -248,6 +241,7 @@ impl RunningServer {
         }
         let max_age = MaxAge::new(&config.config.connections);
         for incoming in [Some(grpc), socket].into_iter().flatten() {
+            let incoming = incoming.at_most(places.clone());
             let server = grpc_server(decisions.clone(), &config.config, &health)?;
             listeners.spawn(connections::serve(incoming, server, max_age, PhaseWatch::of(&phase)));
         }
@@ -346,6 +340,7 @@ struct Decisions {
     pdp: Arc<Pdp>,
     log: DecisionLog,
     metrics: Metrics,
+    limits: CallLimits,
 }
 
 /// The services of the gRPC listener that decide, if they are configured.
@@ -356,13 +351,13 @@ fn services(config: &Config) -> impl Iterator<Item = &'static str> {
 /// What the gRPC listener serves.
 fn grpc_server(decisions: Decisions, config: &Config, health: &GrpcHealth) -> Result<GrpcServer, StartError> {
     let Config { ext_authz, callers, .. } = config.clone();
-    let Decisions { pdp, log, metrics } = decisions;
+    let Decisions { pdp, log, metrics, limits } = decisions;
     let served: Vec<&str> = services(config).chain(["grpc.health.v1.Health"]).collect();
     let named = |names: Option<BTreeSet<String>>| Callers::new(names.map(ClientNames::from_iter));
-    let authorize = Authorize::service(pdp.clone(), log.clone(), metrics.decisions.clone());
+    let authorize = Authorize::service(pdp.clone(), log.clone(), metrics.decisions.clone(), limits.clone());
     let authorize = InterceptedService::new(authorize, named(callers.authorization_service));
     let ext_authz = ext_authz.map(|config| {
-        let service = ExtAuthz::new(pdp, log, metrics.decisions.clone(), config).into_service();
+        let service = ExtAuthz::new(pdp, log, metrics.decisions.clone(), config, limits).into_service();
         InterceptedService::new(service, named(callers.ext_authz))
     });
     let mut routes = Routes::builder();
@@ -373,21 +368,8 @@ fn grpc_server(decisions: Decisions, config: &Config, health: &GrpcHealth) -> Re
     routes.add_service(health.service());
     // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
     routes.add_service(reflection(&served).build_v1()?).add_service(reflection(&served).build_v1alpha()?);
-    let transport = transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, &metrics);
+    let transport = transport(&config.limits, CallBounds::of_decisions(&config.limits), &metrics);
     Ok(GrpcServer::new(transport, routes.routes()))
-}
-
-/// A server with these limits of a connection's streams and of a call's time, and with those that hold for every listener.
-/// Its calls are counted.
-fn transport(max_concurrent_streams: u32, call_timeout: Duration, metrics: &Metrics) -> Transport {
-    Server::builder()
-        .max_concurrent_streams(max_concurrent_streams)
-        .timeout(call_timeout)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
-        .layer(CountCalls(metrics.calls.clone()))
 }
 
 /// Tells clients of these services.

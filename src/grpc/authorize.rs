@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::deadline::TooLate;
+use super::limits::CallLimits;
 use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
 use super::render::{self, Rendering};
 use super::status::{CallError, invalid};
@@ -19,12 +21,10 @@ use crate::metrics::Decisions;
 use crate::pdp::{self, Pdp};
 use crate::policy::{Pattern, Version};
 use crate::request::{self, Identity, InvalidRequest, check_call};
+use crate::slots::{Slot, Slots};
 
 /// The most requests of a batch.
 const MAX_BATCH: usize = 1_000;
-/// The most bytes of a message: a full batch of ordinary requests, or some with large bodies. A connection can have
-/// as many half-sent ones as it has streams.
-const MAX_MESSAGE_BYTES: usize = 1_024 * 1_024;
 
 /// Whether a revision that is not there yet is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,7 @@ pub struct Authorize {
     pdp: Arc<Pdp>,
     log: DecisionLog,
     decisions: Arc<Decisions>,
+    limits: CallLimits,
 }
 
 /// How one request of a call is answered.
@@ -52,8 +53,8 @@ struct Terms {
 }
 
 impl Terms {
-    fn of<T>(request: &Request<T>, rpc: Rpc, patience: Patience) -> Self {
-        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
+    fn of<T>(request: &Request<T>, rpc: Rpc, patience: Patience, limits: &CallLimits) -> Self {
+        let deadline = deadline::of(request, limits.budget);
         Self { rpc, peer: peer::recorded(request), deadline, patience }
     }
 }
@@ -65,9 +66,16 @@ impl Authorize {
         pdp: Arc<Pdp>,
         log: DecisionLog,
         decisions: Arc<Decisions>,
+        limits: CallLimits,
     ) -> AuthorizationServiceServer<Self> {
-        AuthorizationServiceServer::new(Self { pdp, log, decisions })
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        let max_message_bytes = limits.max_message_bytes;
+        AuthorizationServiceServer::new(Self { pdp, log, decisions, limits })
+            .max_decoding_message_size(max_message_bytes)
+    }
+
+    /// A place for a decision. A call that finds none is counted and not recorded: to refuse must cost less than to decide.
+    fn admit(&self) -> Result<Slot<&Slots>, CallError> {
+        self.limits.admit().inspect_err(|shed| self.decisions.failed(shed.failure()))
     }
 
     /// Parses, decides, records, counts and renders one request.
@@ -114,16 +122,15 @@ impl Authorize {
     ) -> Result<pdp::Response<'r>, CallError> {
         let (identity, minimum) = (request.identity(), request.min_revision());
         if let Patience::None = terms.patience {
-            // A decision from the cache would not notice it.
-            if Instant::now() >= terms.deadline {
+            if deadline::is_over(terms.deadline) {
                 return Err(CallError::DeadlineExceeded);
             }
             if let Some(minimum) = minimum.filter(|minimum| self.pdp.is_behind(identity, *minimum)) {
                 return Err(CallError::Behind { minimum });
             }
         }
-        let decided = timeout_at(terms.deadline, self.pdp.decide(request)).await;
-        Ok(decided.map_err(|_| self.too_late(identity, minimum))??)
+        let decided = deadline::in_time(terms.deadline, self.pdp.decide(request)).await;
+        Ok(decided.map_err(|TooLate| self.too_late(identity, minimum))??)
     }
 
     /// Why there is no answer at the deadline.
@@ -154,7 +161,8 @@ impl AuthorizationService for Authorize {
         &self,
         request: Request<pb::AuthorizeRequest>,
     ) -> Result<Response<pb::AuthorizeResponse>, Status> {
-        let terms = Terms::of(&request, Rpc::Authorize, Patience::UntilDeadline);
+        let _slot = self.admit()?;
+        let terms = Terms::of(&request, Rpc::Authorize, Patience::UntilDeadline, &self.limits);
         let decided = self.authorize_one(request.into_inner(), &terms).await;
         let response = decided.inspect_err(|error| self.decisions.failed(error.failure()))?;
         record(&response);
@@ -165,7 +173,8 @@ impl AuthorizationService for Authorize {
         &self,
         request: Request<pb::BatchAuthorizeRequest>,
     ) -> Result<Response<pb::BatchAuthorizeResponse>, Status> {
-        let terms = Terms::of(&request, Rpc::BatchAuthorize, Patience::None);
+        let _slot = self.admit()?;
+        let terms = Terms::of(&request, Rpc::BatchAuthorize, Patience::None, &self.limits);
         let pb::BatchAuthorizeRequest { requests } = request.into_inner();
         if !(1..=MAX_BATCH).contains(&requests.len()) {
             let expected = format!("expected 1 to {MAX_BATCH} requests, found {}", requests.len());
@@ -207,20 +216,21 @@ impl AuthorizationService for Authorize {
         &self,
         request: Request<pb::ListPermissionsRequest>,
     ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
-        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
+        let _slot = self.admit()?;
+        let deadline = deadline::of(&request, self.limits.budget);
         let pb::ListPermissionsRequest { principal, context, pattern, min_revision } = request.into_inner();
         let listed = self.actions(&pattern)?;
         let caller = parse::caller(principal, context).map_err(CallError::from)?;
         let minimum = request::revision(min_revision);
-        let loaded = timeout_at(deadline, self.pdp.permissions(&caller, minimum)).await;
+        let loaded = deadline::in_time(deadline, self.pdp.permissions(&caller, minimum)).await;
         let granted =
-            loaded.map_err(|_| self.too_late(caller.identity(), minimum))?.map_err(CallError::from)?;
+            loaded.map_err(|TooLate| self.too_late(caller.identity(), minimum))?.map_err(CallError::from)?;
         let mut permissions = Vec::new();
         let mut renderer = permission::Renderer::default();
         for (id, action) in listed {
             // Many statements take their time, and others want a turn.
             yield_now().await;
-            if Instant::now() >= deadline {
+            if deadline::is_over(deadline) {
                 return Err(CallError::DeadlineExceeded.into());
             }
             permissions.push(renderer.render(action, granted.of(id)));

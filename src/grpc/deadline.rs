@@ -2,14 +2,45 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+use tonic::Request;
 use tonic::metadata::MetadataMap;
 
-/// The most that one decision may take, whatever its caller grants: who waits longer has gone away.
-pub(super) const DECISION: Duration = Duration::from_secs(2);
+use super::guard::Arrived;
+
+/// There is no answer at the deadline.
+#[derive(Debug)]
+pub(super) struct TooLate;
+
+/// Until when an answer is of use: what the call's `grpc-timeout` grants, and at most `limit`, from when it came.
+pub(super) fn of<T>(request: &Request<T>, limit: Duration) -> Instant {
+    let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(arrived)| *arrived);
+    arrived + budget(request.metadata(), limit)
+}
+
+/// An answer that is there before the deadline.
+///
+/// # Errors
+///
+/// If there is none by then, or it comes later.
+pub(super) async fn in_time<T>(deadline: Instant, answer: impl Future<Output = T>) -> Result<T, TooLate> {
+    // An answer from the cache never waits, so no timer would notice that the call waited too long for its turn.
+    if is_over(deadline) {
+        return Err(TooLate);
+    }
+    let answer = timeout_at(deadline, answer).await.map_err(|_| TooLate)?;
+    // Nor that its evaluation took too long.
+    if is_over(deadline) { Err(TooLate) } else { Ok(answer) }
+}
+
+/// Whether a deadline has passed.
+pub(super) fn is_over(deadline: Instant) -> bool {
+    Instant::now() >= deadline
+}
 
 /// The time for a call: what its `grpc-timeout` leaves, less a tenth so that our own answer arrives before the
 /// deadline, and at most `limit`.
-pub(super) fn budget(metadata: &MetadataMap, limit: Duration) -> Duration {
+fn budget(metadata: &MetadataMap, limit: Duration) -> Duration {
     let asked = metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
     asked.map_or(limit, |timeout| (timeout / 10 * 9).min(limit))
 }
@@ -32,7 +63,11 @@ fn parse(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(2);
 
     #[test]
     fn the_units_of_grpc_are_read() {
@@ -61,11 +96,33 @@ mod tests {
         let budget_of = |value: &'static str| {
             let mut metadata = MetadataMap::new();
             metadata.insert("grpc-timeout", value.parse().unwrap());
-            budget(&metadata, DECISION)
+            budget(&metadata, LIMIT)
         };
         assert_eq!(budget_of("100m"), Duration::from_millis(90));
-        assert_eq!(budget_of("1H"), DECISION);
-        assert_eq!(budget_of("soon"), DECISION);
-        assert_eq!(budget(&MetadataMap::new(), DECISION), DECISION);
+        assert_eq!(budget_of("0n"), Duration::ZERO);
+        // The longest that gRPC can say is some eleven thousand years.
+        for no_limit in ["1H", "99999999H", "999999999H", "soon", "-1S", "1"] {
+            assert_eq!(budget_of(no_limit), LIMIT, "{no_limit}");
+        }
+        assert_eq!(budget(&MetadataMap::new(), LIMIT), LIMIT);
+    }
+
+    #[tokio::test]
+    async fn time_runs_from_when_a_call_came() {
+        let mut request = Request::new(());
+        let arrived = Instant::now() - Duration::from_secs(1);
+        request.extensions_mut().insert(Arrived(arrived));
+        assert_eq!(of(&request, LIMIT), arrived + LIMIT);
+    }
+
+    #[tokio::test]
+    async fn an_answer_after_the_deadline_is_none() {
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(600));
+        assert!(in_time(later, ready(())).await.is_ok());
+        assert!(in_time(now, ready(())).await.is_err(), "it waited too long for its turn");
+        assert!(in_time(now + Duration::from_millis(1), pending::<()>()).await.is_err());
+        let soon = Instant::now() + Duration::from_millis(20);
+        let evaluation = async { while !is_over(soon) {} };
+        assert!(in_time(soon, evaluation).await.is_err(), "it never waited, and took too long");
     }
 }

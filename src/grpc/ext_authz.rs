@@ -2,17 +2,18 @@
 //!
 //! Parse, decide, render. A denial is an answer; a fault of ours is an answer too, of the form that Envoy counts as
 //! an error. What a client can cause must not look like a fault of this service, so no check that is decoded ends with
-//! a gRPC status. One that is larger than a mebibyte is not decoded: Envoy's `max_request_bytes` and its
-//! limit for headers together must stay below it, as they do in the shipped configuration.
+//! a gRPC status. One that is larger than the limit of messages, a mebibyte, is not decoded: Envoy's `max_request_bytes`
+//! and its limit for headers together must stay below it, as they do in the shipped configuration.
 
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::deadline;
+use super::deadline::{self, TooLate};
+use super::limits::CallLimits;
 use super::wire::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use super::wire::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use crate::clock;
@@ -28,9 +29,6 @@ mod headers;
 mod identity;
 mod parse;
 mod render;
-
-/// The most bytes of a check: the largest body that is read, and large headers.
-const MAX_MESSAGE_BYTES: usize = 1_024 * 1_024;
 
 /// How Envoy's requests are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -60,19 +58,27 @@ pub struct ExtAuthz {
     log: DecisionLog,
     decisions: Arc<Decisions>,
     config: ExtAuthzConfig,
+    limits: CallLimits,
 }
 
 impl ExtAuthz {
     /// Checks over a decision point, which are recorded and counted.
     #[must_use]
-    pub fn new(pdp: Arc<Pdp>, log: DecisionLog, decisions: Arc<Decisions>, config: ExtAuthzConfig) -> Self {
-        Self { pdp, log, decisions, config }
+    pub fn new(
+        pdp: Arc<Pdp>,
+        log: DecisionLog,
+        decisions: Arc<Decisions>,
+        config: ExtAuthzConfig,
+        limits: CallLimits,
+    ) -> Self {
+        Self { pdp, log, decisions, config, limits }
     }
 
     /// As a gRPC service.
     #[must_use]
     pub fn into_service(self) -> AuthorizationServer<Self> {
-        AuthorizationServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        let max_message_bytes = self.limits.max_message_bytes;
+        AuthorizationServer::new(self).max_decoding_message_size(max_message_bytes)
     }
 
     /// Parses, decides, records, counts and renders.
@@ -98,8 +104,8 @@ impl ExtAuthz {
                 }
             }
             Ok(request) => {
-                let decided = timeout_at(deadline, self.pdp.decide(request)).await;
-                self.answer(decided.map_err(|_| TooLate), entry, &question).await
+                let decided = deadline::in_time(deadline, self.pdp.decide(request)).await;
+                self.answer(decided, entry, &question).await
             }
         }
     }
@@ -138,6 +144,16 @@ impl ExtAuthz {
         }
     }
 
+    /// A check that finds no place is an error like any other of ours, counted and not recorded: to refuse must cost less
+    /// than to decide.
+    fn shed(&self, check: CheckRequest) -> CheckResponse {
+        self.decisions.failed(metrics::Failure::Shed);
+        let (attributes, decision_id) = (check.attributes.unwrap_or_default(), clock::decision_id());
+        let question = render::Question::new(&decision_id, &attributes);
+        tracing::debug!(decision_id, "no decision: too many are in the making");
+        render::error("Authorization is overloaded.", &question)
+    }
+
     /// The client is told no more than of other faults of ours.
     fn unrecorded(&self, question: &render::Question<'_>) -> CheckResponse {
         self.decisions.failed(metrics::Failure::Unavailable);
@@ -145,13 +161,13 @@ impl ExtAuthz {
     }
 }
 
-/// There is no decision at the deadline.
-struct TooLate;
-
 #[tonic::async_trait]
 impl Authorization for ExtAuthz {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let deadline = Instant::now() + deadline::budget(request.metadata(), deadline::DECISION);
+        let Ok(_slot) = self.limits.admit() else {
+            return Ok(Response::new(self.shed(request.into_inner())));
+        };
+        let deadline = deadline::of(&request, self.limits.budget);
         let peer = peer::recorded(&request);
         Ok(Response::new(self.decide(request.into_inner(), peer, deadline).await))
     }

@@ -1,7 +1,9 @@
 //! The errors that leave the service: a closed set. What caused one is logged, not sent.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
-use tonic_types::{BadRequest, FieldViolation as StatusViolation, StatusExt as _};
+use tonic_types::{BadRequest, ErrorDetail, FieldViolation as StatusViolation, RetryInfo, StatusExt as _};
 
 use super::pb;
 use crate::decision_log::{self, Unrecorded};
@@ -9,6 +11,10 @@ use crate::metrics::Failure;
 use crate::pdp::DecideError;
 use crate::request::{FieldViolation, InvalidRequest};
 use crate::store::postgres::administration::AdminError;
+
+/// When a call that was shed may come again: decisions that wait for a slow database take seconds, those in the cache
+/// microseconds, so places are free much sooner.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Why a call of ours has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +34,12 @@ pub enum CallError {
     /// There was no time.
     #[error("no answer within the deadline: try again")]
     DeadlineExceeded,
+    /// Too many decisions are in the making.
+    #[error("too many decisions are being made: try again, or elsewhere")]
+    Shed,
+    /// A fault of this program. What it was is in its log.
+    #[error("the call failed for a fault of the service")]
+    Panicked,
     /// The decision log can't be written, and must be.
     #[error("the decision can't be recorded now: try again")]
     Unrecorded,
@@ -63,6 +75,8 @@ impl CallError {
             Self::Unauthenticated => Code::Unauthenticated,
             Self::Forbidden => Code::PermissionDenied,
             Self::Missing(_) => Code::NotFound,
+            Self::Shed => Code::ResourceExhausted,
+            Self::Panicked => Code::Internal,
             Self::Conflict(_) => Code::Aborted,
             Self::Precondition(_) => Code::FailedPrecondition,
         }
@@ -71,7 +85,8 @@ impl CallError {
     /// What it is for a request that asks for a decision.
     pub(super) fn failure(&self) -> Failure {
         match self {
-            Self::Unavailable | Self::Unrecorded | Self::Database => Failure::Unavailable,
+            Self::Unavailable | Self::Unrecorded | Self::Database | Self::Panicked => Failure::Unavailable,
+            Self::Shed => Failure::Shed,
             Self::Behind { .. } => Failure::Behind,
             Self::DeadlineExceeded | Self::TooLong(_) => Failure::DeadlineExceeded,
             Self::Invalid(_)
@@ -88,7 +103,7 @@ impl CallError {
         match self.failure() {
             Failure::Invalid => decision_log::Failure::Invalid,
             Failure::DeadlineExceeded => decision_log::Failure::DeadlineExceeded,
-            Failure::Unavailable | Failure::Behind => decision_log::Failure::Unavailable,
+            Failure::Unavailable | Failure::Behind | Failure::Shed => decision_log::Failure::Unavailable,
         }
     }
 
@@ -96,6 +111,20 @@ impl CallError {
         match self {
             Self::Invalid(InvalidRequest { violations }) => violations,
             _ => &[],
+        }
+    }
+
+    /// What a client's program can read of it.
+    fn details(&self) -> Option<ErrorDetail> {
+        match self {
+            Self::Invalid(InvalidRequest { violations }) => {
+                let violations = violations.iter().cloned();
+                let violations = violations
+                    .map(|FieldViolation { field, description }| StatusViolation::new(field, description));
+                Some(BadRequest::new(violations.collect::<Vec<_>>()).into())
+            }
+            Self::Shed => Some(RetryInfo::new(Some(RETRY_DELAY)).into()),
+            _ => None,
         }
     }
 
@@ -157,14 +186,10 @@ impl From<AdminError> for CallError {
 
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
-        let violations = error.violations().iter().cloned();
-        let violations: Vec<StatusViolation> = violations
-            .map(|FieldViolation { field, description }| StatusViolation::new(field, description))
-            .collect();
-        if violations.is_empty() {
-            return Self::new(error.code(), error.to_string());
+        let (code, message) = (error.code(), error.to_string());
+        match error.details() {
+            Some(details) => Self::with_error_details_vec(code, message, [details]),
+            None => Self::new(code, message),
         }
-        let details = [BadRequest::new(violations).into()];
-        Self::with_error_details_vec(error.code(), error.to_string(), details)
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tonic::Code;
 
 use super::text::{Kind, Text};
-use crate::tally::Tallies;
+use crate::tally::{Tallies, Tally};
 
 pub use layer::CountCalls;
 
@@ -68,6 +68,7 @@ pub struct Calls {
     /// By path, such as `/grpc.health.v1.Health/Check`.
     by_path: HashMap<String, usize>,
     tallies: Tallies,
+    panics: Tally,
 }
 
 #[derive(Debug)]
@@ -84,7 +85,12 @@ impl Calls {
         let methods: Vec<Method> = methods.chain([unknown]).collect();
         let paths = methods.iter().map(|Method { service, name }| format!("/{service}/{name}"));
         let by_path = paths.enumerate().map(|(method, path)| (path, method)).collect();
-        Self { by_path, tallies: Tallies::new(methods.len() * WIDTH), methods }
+        Self { by_path, tallies: Tallies::new(methods.len() * WIDTH), panics: Tally::default(), methods }
+    }
+
+    /// Counts a call that panicked.
+    pub fn panicked(&self) {
+        self.panics.add_one();
     }
 
     fn begin(self: &Arc<Self>, path: &str) -> Call {
@@ -123,6 +129,8 @@ impl Calls {
             let ended: u64 = by_code.iter().sum();
             text.sample("grpc_server_in_flight", labels, started.saturating_sub(ended));
         }
+        let help = "Calls that failed for a fault of this program, which is in its log.";
+        text.single("ecs_authz_panics_total", Kind::Counter, help, self.panics.sum());
         let help = "How long calls took, from their headers to the end of the answer.";
         text.family("grpc_server_handling_seconds", Kind::Histogram, help);
         counts.iter().filter(|counts| counts.started > 0).for_each(|counts| counts.write_durations(text));

@@ -47,6 +47,8 @@ pub enum Failure {
     Behind,
     /// There was no time.
     DeadlineExceeded,
+    /// Too many others were being decided.
+    Shed,
 }
 
 impl Reason {
@@ -85,7 +87,8 @@ impl Refusal {
 }
 
 impl Failure {
-    const ALL: [Self; 4] = [Self::Invalid, Self::Unavailable, Self::Behind, Self::DeadlineExceeded];
+    const ALL: [Self; 5] =
+        [Self::Invalid, Self::Unavailable, Self::Behind, Self::DeadlineExceeded, Self::Shed];
 
     fn name(self) -> &'static str {
         match self {
@@ -93,6 +96,7 @@ impl Failure {
             Self::Unavailable => "unavailable",
             Self::Behind => "behind",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Shed => "shed",
         }
     }
 }
@@ -195,6 +199,6 @@ mod tests {
         let rows: Vec<usize> = reasons.iter().map(|reason| row(*reason)).collect();
         assert_eq!(rows, (1..ROWS).collect::<Vec<_>>());
         assert_eq!(reasons.iter().map(|reason| reason.name()).collect::<BTreeSet<_>>().len(), ROWS - 1);
-        assert_eq!(Failure::ALL.map(|failure| failure as usize), [0, 1, 2, 3]);
+        assert_eq!(Failure::ALL.map(|failure| failure as usize), [0, 1, 2, 3, 4]);
     }
 }

@@ -10,8 +10,10 @@ use tonic::service::Routes;
 use super::connections::{self, GrpcServer, MaxAge};
 use super::drain::PhaseWatch;
 use super::incoming::Incoming;
+use super::limits::{CallBounds, transport};
 use super::tls::{Certificates, Protocol, TlsError};
-use super::{OpenStore, PolicySource, StartError, reflection, transport};
+use super::{OpenStore, PolicySource, StartError, reflection};
+use crate::config::LimitsConfig;
 use crate::config::admin::{AdminConfig, SecretError};
 use crate::grpc::admin::{Access, PolicyAdmin};
 use crate::metrics::Metrics;
@@ -20,10 +22,8 @@ use crate::store::postgres::OpenError;
 use crate::store::postgres::administration::Administration;
 
 const SERVICE: &str = "ecs.authz.v1.PolicyAdminService";
-/// The most calls at once on one connection.
-const MAX_CONCURRENT_STREAMS: u32 = 16;
-/// The most time of a call, a bit more than an answer has.
-const CALL_TIMEOUT: Duration = Duration::from_secs(65);
+/// Few at once on a connection, each with a bit more time than an answer has.
+const CALLS: CallBounds = CallBounds { max_streams: 16, time: Duration::from_secs(65) };
 
 /// Why policies can't be administered as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub(super) struct AdminListener {
 
 impl AdminListener {
     pub(super) async fn open(
-        config: &AdminConfig,
+        (config, limits): (&AdminConfig, &LimitsConfig),
         source: &PolicySource,
         store: &OpenStore,
         pdp: Arc<Pdp>,
@@ -69,7 +69,7 @@ impl AdminListener {
         let services = Routes::new(service)
             .add_service(reflection(&[SERVICE]).build_v1()?)
             .add_service(reflection(&[SERVICE]).build_v1alpha()?);
-        let server = GrpcServer::new(transport(MAX_CONCURRENT_STREAMS, CALL_TIMEOUT, metrics), services);
+        let server = GrpcServer::new(transport(limits, CALLS, metrics), services);
         let (incoming, addr) = Incoming::on_port(config.addr, tls).await?;
         Ok(Self { addr, incoming, server })
     }

@@ -5,20 +5,39 @@ use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::limits::Place;
 use crate::grpc::peer::Peer;
+
+/// How long a client may take for its first bytes. HTTP/2 probes no connection on which it has not begun.
+pub(super) const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The bytes with which HTTP/2 begins (RFC 9113, 3.4). A request of HTTP/1.1 is longer.
+const PREFACE_BYTES: usize = 24;
 
 /// A connection that is ready to be served.
 pub(super) struct Connection {
     stream: Box<dyn Duplex>,
     peer: Peer,
     tie: Option<Tie>,
+    /// Until the first bytes are there.
+    preface: Option<Preface>,
+    /// While the client takes nothing of what is written.
+    stall: Option<Pin<Box<Sleep>>>,
+    place: Place,
+}
+
+/// The wait for the first bytes.
+struct Preface {
+    overdue: Pin<Box<Sleep>>,
+    missing_bytes: usize,
 }
 
 /// The connection's end of what ties it to whoever may cut it. Nothing is ever sent: what tells is that an end is dropped.
@@ -41,26 +60,27 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Connection {
     /// In the clear, from whomever.
-    pub(super) fn plain(stream: TcpStream) -> Self {
+    pub(super) fn plain(stream: TcpStream, place: Place) -> Self {
         let peer = Peer::remote(stream.peer_addr().ok(), None);
-        Self::new(stream, peer)
+        Self::new(stream, peer, place)
     }
 
     /// Over TLS, after the handshake, from whom the certificate says.
-    pub(super) fn protected(stream: TlsStream<TcpStream>) -> Self {
+    pub(super) fn protected(stream: TlsStream<TcpStream>, place: Place) -> Self {
         let (tcp, tls) = stream.get_ref();
         let certificate = tls.peer_certificates().and_then(<[_]>::first);
         let peer = Peer::remote(tcp.peer_addr().ok(), certificate);
-        Self::new(stream, peer)
+        Self::new(stream, peer, place)
     }
 
     /// From this machine.
-    pub(super) fn local(stream: UnixStream) -> Self {
-        Self::new(stream, Peer::Local)
+    pub(super) fn local(stream: UnixStream, place: Place) -> Self {
+        Self::new(stream, Peer::Local, place)
     }
 
-    fn new(stream: impl Duplex + 'static, peer: Peer) -> Self {
-        Self { stream: Box::new(stream), peer, tie: None }
+    fn new(stream: impl Duplex + 'static, peer: Peer, place: Place) -> Self {
+        let preface = Preface { overdue: Box::pin(sleep(PREFACE_TIMEOUT)), missing_bytes: PREFACE_BYTES };
+        Self { stream: Box::new(stream), peer, tie: None, preface: Some(preface), stall: None, place }
     }
 
     /// Ties the connection to a lifeline, and tells when it is gone.
@@ -76,6 +96,30 @@ impl Connection {
         let Some(tie) = &mut self.tie else { return Ok(()) };
         let is_cut = tie.cut.is_terminated() || Pin::new(&mut tie.cut).poll(cx).is_ready();
         if is_cut { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    /// Ends a connection whose client takes nothing of what is written for too long. HTTP/2's probes do not: hyper says
+    /// farewell when there is no answer, and waits until that is written.
+    fn limit_stall<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let most = self.place.most_stall;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(most)));
+        match stall.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Some of the first bytes were read, or none are left to be.
+    fn has_read(&mut self, bytes: usize) {
+        self.preface = self.preface.take().and_then(|Preface { overdue, missing_bytes }| {
+            let missing_bytes =
+                missing_bytes.checked_sub(bytes).filter(|missing| *missing > 0 && bytes > 0)?;
+            Some(Preface { overdue, missing_bytes })
+        });
     }
 }
 
@@ -94,14 +138,23 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check_cut(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let Some(preface) = &mut self.preface else { return polled };
+        if polled.is_ready() {
+            self.has_read(buffer.filled().len() - before);
+        } else if preface.overdue.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check_cut(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.limit_stall(cx, written)
     }
 
     fn poll_write_vectored(
@@ -110,7 +163,8 @@ impl AsyncWrite for Connection {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check_cut(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.limit_stall(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -119,11 +173,13 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check_cut(cx)?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.limit_stall(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check_cut(cx)?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.limit_stall(cx, shut)
     }
 }

@@ -19,13 +19,12 @@ use tokio::time::sleep;
 use tokio_stream::Stream;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tower_layer::{Identity, Stack};
 
 use super::connection::{Connection, Gone};
 use super::drain::{Phase, PhaseWatch};
 use super::incoming::Incoming;
+use super::limits::Layers;
 use crate::config::ConnectionsConfig;
-use crate::metrics::CountCalls;
 
 /// How much of the age is left to chance, to either side.
 const JITTER: f64 = 0.1;
@@ -40,7 +39,7 @@ pub(super) struct GrpcServer {
 }
 
 /// The limits of connections, and what all calls pass through.
-pub(super) type Transport = Server<Stack<CountCalls, Identity>>;
+pub(super) type Transport = Server<Layers>;
 
 impl GrpcServer {
     pub(super) fn new(transport: Transport, services: Routes) -> Self {

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::StartError;
 use super::connection::Connection;
+use super::limits::{Place, Places};
 use super::socket::Socket;
 use super::tls::Tls;
 
@@ -38,6 +39,7 @@ pub(super) struct Incoming {
     /// The handshakes, the oldest first. Some may be over.
     oldest: VecDeque<AbortHandle>,
     pause: Option<Pin<Box<Sleep>>>,
+    places: Places,
 }
 
 enum Listener {
@@ -67,7 +69,13 @@ impl Incoming {
     }
 
     fn new(listener: Listener, tls: Option<Arc<Tls>>) -> Self {
-        Self { listener, tls, handshakes: JoinSet::new(), oldest: VecDeque::new(), pause: None }
+        let places = Places::default();
+        Self { listener, tls, handshakes: JoinSet::new(), oldest: VecDeque::new(), pause: None, places }
+    }
+
+    /// Closes connections at once for which there is no place.
+    pub(super) fn at_most(self, places: Places) -> Self {
+        Self { places, ..self }
     }
 
     /// The next connection.
@@ -95,19 +103,24 @@ impl Incoming {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            match (ready!(self.listener.poll_accept(cx)), &self.tls) {
-                (Ok(Accepted::Local(connection)), _) => return Poll::Ready(connection),
-                (Ok(Accepted::Remote(stream)), None) => return Poll::Ready(Connection::plain(stream)),
-                (Ok(Accepted::Remote(stream)), Some(tls)) => {
-                    let tls = tls.clone();
-                    self.shake_hands(stream, tls);
+            let accepted = match ready!(self.listener.poll_accept(cx)) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.pause = pause_after(&error);
+                    continue;
                 }
-                (Err(error), _) => self.pause = pause_after(&error),
+            };
+            // Closed, not left waiting: whoever calls may go elsewhere at once.
+            let Some(place) = self.places.take() else { continue };
+            match (accepted, self.tls.clone()) {
+                (Accepted::Local(stream), _) => return Poll::Ready(Connection::local(stream, place)),
+                (Accepted::Remote(stream), None) => return Poll::Ready(Connection::plain(stream, place)),
+                (Accepted::Remote(stream), Some(tls)) => self.shake_hands(stream, tls, place),
             }
         }
     }
 
-    fn shake_hands(&mut self, stream: TcpStream, tls: Arc<Tls>) {
+    fn shake_hands(&mut self, stream: TcpStream, tls: Arc<Tls>, place: Place) {
         if self.oldest.len() >= MAX_HANDSHAKES {
             self.oldest.retain(|handshake| !handshake.is_finished());
         }
@@ -118,7 +131,7 @@ impl Incoming {
         }
         self.oldest.push_back(self.handshakes.spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
-                Ok(Ok(stream)) => return Some(Connection::protected(stream)),
+                Ok(Ok(stream)) => return Some(Connection::protected(stream, place)),
                 // Anybody can cause it, so it is not worth more.
                 Ok(Err(error)) => tracing::debug!(%error, "a client did not get through the TLS handshake"),
                 Err(_) => tracing::debug!("a client took too long for the TLS handshake"),
@@ -139,7 +152,7 @@ fn pause_after(error: &io::Error) -> Option<Pin<Box<Sleep>>> {
 }
 
 enum Accepted {
-    Local(Connection),
+    Local(UnixStream),
     Remote(TcpStream),
 }
 
@@ -156,7 +169,7 @@ impl Listener {
             }
             Self::Socket(socket) => {
                 let accepted = ready!(socket.poll_accept(cx));
-                accepted.map(|stream| Accepted::Local(Connection::local(stream)))
+                accepted.map(Accepted::Local)
             }
         })
     }

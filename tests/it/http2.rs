@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// A header field, pseudo or not, as it goes on the wire.
@@ -24,15 +24,18 @@ pub(crate) enum End {
     Ended,
 }
 
-/// What a client says first (RFC 9113, 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Sends a request on a connection of its own, with prior knowledge, and reads until it ends.
 pub(crate) async fn exchange(address: &str, parts: &[Part]) -> End {
@@ -70,7 +73,7 @@ pub(crate) struct Idle(TcpStream);
 impl Idle {
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let hello = [&PREFACE[..], &frame(SETTINGS, 0, 0, &[])].concat();
+        let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
         stream.write_all(&hello).await.unwrap();
         Self(stream)
     }
@@ -86,14 +89,37 @@ impl Idle {
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+/// A connection on which HTTP/2 has begun, with these settings, and the server has answered with its own.
+pub(crate) async fn begin(mut stream: TcpStream, settings: &[u8]) -> TcpStream {
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await.unwrap();
+    let (kind, flags, _) = read_frame(&mut stream).await.expect("settings");
+    assert_eq!((kind, flags), (SETTINGS, 0));
+    stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await.unwrap();
+    stream
+}
+
+/// The headers of a call, as a block.
+pub(crate) fn call_of(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    let fields = fields.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    block(&fields.collect::<Vec<_>>())
+}
+
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
-    let head = [length[1], length[2], length[3], kind, flags, 0, 0, 0, stream];
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     [&head, payload].concat()
 }
 
 /// The type, flags and payload of the next frame, unless the connection is closed.
-async fn read_frame(stream: &mut TcpStream) -> Option<(u8, u8, Vec<u8>)> {
+pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u8, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.ok()?;
     let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];

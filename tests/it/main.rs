@@ -42,6 +42,7 @@ mod layout;
 mod lifecycle;
 mod metrics;
 mod mtls;
+mod overload;
 mod permissions;
 mod postgres_clock;
 mod postgres_failover;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         lifecycle::trials(),
         metrics::trials(),
         mtls::trials(),
+        overload::trials(),
         permissions::trials(),
         postgres_clock::trials(),
         postgres_failover::trials(),

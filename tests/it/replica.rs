@@ -26,7 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::envoy::{GRANTS, SHIPPED_SERVICE};
-use crate::support::{PolicyDir, program};
+use crate::support::{PolicyDir, limits, program};
 
 /// The name under which Envoy asks how a replica is.
 const CHECKED: &str = "envoy.service.auth.v3.Authorization";
@@ -140,7 +140,7 @@ impl Inside {
         let port = incoming.local_addr().unwrap().port();
         let health = HealthReporter::new();
         let router = server
-            .add_service(ExtAuthz::new(pdp, DecisionLog::off(), decisions, config).into_service())
+            .add_service(ExtAuthz::new(pdp, DecisionLog::off(), decisions, config, limits(64)).into_service())
             .add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())));
         let mut tasks = JoinSet::new();
         tasks.spawn(async { router.serve_with_incoming(incoming).await.unwrap() });

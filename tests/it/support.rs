@@ -5,16 +5,19 @@ use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ecs_authz::catalog::{Body, Catalog};
 use ecs_authz::config::Config;
 use ecs_authz::decision::Verdict;
+use ecs_authz::grpc::limits::CallLimits;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
 use ecs_authz::pdp::Defaults;
 use ecs_authz::policy::{PolicySet, Scene, Setting};
 use ecs_authz::request::{PrincipalParts, Request, RequestParts};
 use ecs_authz::server::{CacheSize, Exposure, OpenStore, PolicySource, RunningServer, ServerConfig};
+use ecs_authz::slots::Slots;
 use ecs_authz::store::directory::{Change, Faults};
 use libtest_mimic::{Failed, Trial};
 use tempfile::TempDir;
@@ -124,6 +127,15 @@ pub(crate) fn config(policies: &Path) -> ServerConfig {
         cache: CacheSize::Bytes(16 * 1_024 * 1_024),
         exposure: Exposure::Loopback,
         config: Config::default(),
+    }
+}
+
+/// The limits of a service within a test: so many decisions at once.
+pub(crate) fn limits(decisions: usize) -> CallLimits {
+    CallLimits {
+        max_message_bytes: 1_024 * 1_024,
+        budget: Duration::from_secs(2),
+        decisions: Arc::new(Slots::new(decisions)),
     }
 }
 

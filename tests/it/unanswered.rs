@@ -27,7 +27,7 @@ use tonic::transport::{Endpoint, Server};
 use tonic::{Code, Request};
 
 use crate::ext_authz::{Answer, CONFIG, Check, parsed};
-use crate::support::{block_on, trials};
+use crate::support::{block_on, limits, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -75,7 +75,7 @@ fn service(store: Store) -> ExtAuthz {
     let cache = PolicyCache::new(Arc::new(store), catalog.action_count(), 1 << 20);
     let decisions = Metrics::new(catalog.clone(), []).decisions;
     let pdp = Arc::new(Pdp::new(catalog, cache, Defaults::default()));
-    ExtAuthz::new(pdp, DecisionLog::off(), decisions, parsed(CONFIG).ext_authz.unwrap())
+    ExtAuthz::new(pdp, DecisionLog::off(), decisions, parsed(CONFIG).ext_authz.unwrap(), limits(64))
 }
 
 /// The bytes of the answer to a check that is handed over without a wire, with or without a `grpc-timeout`.

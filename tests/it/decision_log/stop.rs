@@ -22,7 +22,7 @@ use tonic::transport::{Endpoint, Server};
 use super::{PATIENCE, PolicyDir, lines, on_server, parse, policies, schema, to_file};
 use crate::ext_authz::parsed;
 use crate::serving::Serving;
-use crate::support::{block_on, trials};
+use crate::support::{block_on, limits, trials};
 
 pub(super) fn trials() -> Vec<Trial> {
     trials![
@@ -71,7 +71,8 @@ fn a_caller_that_goes_away_is_recorded() {
     block_on(async {
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let addr = incoming.local_addr().unwrap();
-        let server = Server::builder().add_service(Authorize::service(pdp, log.clone(), decisions));
+        let server =
+            Server::builder().add_service(Authorize::service(pdp, log.clone(), decisions, limits(64)));
         let serving = tokio::spawn(server.serve_with_incoming(incoming));
         let channel = Endpoint::from_shared(format!("http://{addr}")).unwrap().connect().await.unwrap();
         let mut client = AuthorizationServiceClient::new(channel);

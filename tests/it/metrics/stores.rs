@@ -23,7 +23,7 @@ use tonic::Request;
 use super::{GRANTS, Scrape, directory};
 use crate::ext_authz::{CONFIG, Check, parsed};
 use crate::replica::BrokenStore;
-use crate::support::{block_on, trials};
+use crate::support::{block_on, limits, trials};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -76,7 +76,8 @@ impl Served {
         let cache = PolicyCache::new(store.clone(), catalog.action_count(), 1 << 20);
         let pdp = Arc::new(Pdp::new(catalog, cache, Defaults::default()));
         let config = parsed(CONFIG).ext_authz.unwrap();
-        let service = ExtAuthz::new(pdp.clone(), DecisionLog::off(), metrics.decisions.clone(), config);
+        let service =
+            ExtAuthz::new(pdp.clone(), DecisionLog::off(), metrics.decisions.clone(), config, limits(64));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let routes = metrics::routes(metrics, pdp, store);

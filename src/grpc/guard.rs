@@ -1,0 +1,122 @@
+//! What surrounds every call of a listener: when it came, how long it may take in all, and that a fault in it harms no other.
+//!
+//! A panic unwinds to here and no further: the call is `INTERNAL`, which is no decision, and the connection goes on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep};
+use tonic::Status;
+use tonic::body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::status::CallError;
+use crate::metrics::Calls;
+
+/// When a call came: its time runs from then, however long it waited for its turn. Each request carries it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived(pub(super) Instant);
+
+/// Guards the calls of a service.
+#[derive(Debug, Clone)]
+pub struct GuardCalls {
+    calls: Arc<Calls>,
+    limit: Duration,
+}
+
+/// A service whose calls are guarded.
+#[derive(Debug, Clone)]
+pub struct GuardedService<S> {
+    guard: GuardCalls,
+    inner: S,
+}
+
+impl GuardCalls {
+    /// A call may take so long from its headers to its answer's, its message included. Panics are counted.
+    #[must_use]
+    pub fn new(calls: Arc<Calls>, limit: Duration) -> Self {
+        Self { calls, limit }
+    }
+}
+
+impl<S> Layer<S> for GuardCalls {
+    type Service = GuardedService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GuardedService { guard: self.clone(), inner }
+    }
+}
+
+impl<S, B> Service<Request<B>> for GuardedService<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = GuardedFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        request.extensions_mut().insert(Arrived(Instant::now()));
+        let path = request.uri().path_and_query().cloned();
+        let GuardCalls { calls, limit } = self.guard.clone();
+        let future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok();
+        GuardedFuture { future, overdue: sleep(limit), calls, path }
+    }
+}
+
+pin_project! {
+    /// The way to an answer.
+    #[derive(Debug)]
+    pub struct GuardedFuture<F> {
+        // None if there was a panic before there was a future.
+        #[pin]
+        future: Option<F>,
+        #[pin]
+        overdue: Sleep,
+        calls: Arc<Calls>,
+        path: Option<PathAndQuery>,
+    }
+}
+
+impl<F, E> Future for GuardedFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = Result<Response<Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // What a call shares with others is made for it: locks are used after a panic, places are left, counts are whole.
+        let polled =
+            this.future.as_pin_mut().map(|future| catch_unwind(AssertUnwindSafe(|| future.poll(context))));
+        match polled {
+            Some(Ok(Poll::Ready(answer))) => Poll::Ready(answer),
+            Some(Ok(Poll::Pending)) => {
+                ready!(this.overdue.poll(context));
+                Poll::Ready(Ok(answer(CallError::DeadlineExceeded)))
+            }
+            None | Some(Err(_)) => {
+                this.calls.panicked();
+                // The hook of panics has told what and where.
+                let method = this.path.as_ref().map_or("", PathAndQuery::path);
+                tracing::error!(method, "a call panicked: it is answered with INTERNAL, others go on");
+                Poll::Ready(Ok(answer(CallError::Panicked)))
+            }
+        }
+    }
+}
+
+fn answer(error: CallError) -> Response<Body> {
+    Status::from(error).into_http()
+}

@@ -1,0 +1,115 @@
+//! What bounds the clients of the gRPC listeners: what is configured, and what is fixed on purpose.
+//!
+//! HTTP/2 is bounded by h2, which hyper and tonic lead to:
+//!
+//! | attack | what ends it |
+//! |---|---|
+//! | streams that are reset at once (CVE-2023-44487) | `max_pending_resets` |
+//! | streams that the server must reset (CVE-2025-8671) | `max_error_resets` |
+//! | headers without end (RUSTSEC-2024-0332) | `max_header_list_bytes`; h2 counts the CONTINUATION frames by it |
+//! | PINGs and SETTINGS without end | h2 reads no more before its answer to the last one is written |
+//! | DATA frames with next to nothing in them | h2's budget of them |
+//! | a message that does not come | the time of a call; how much is buffered, by the windows |
+//! | silence | keepalive |
+//! | answers that are not read | [`Places`], for as long as keepalive |
+//! | a connection on which no HTTP/2 begins | [`PREFACE_TIMEOUT`](super::connection::PREFACE_TIMEOUT) |
+//!
+//! The oldest versions with all of that are in `deny.toml`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::transport::Server;
+use tower_layer::{Identity, Stack};
+
+use crate::config::LimitsConfig;
+use crate::grpc::guard::GuardCalls;
+use crate::grpc::limits::CallLimits;
+use crate::metrics::{CountCalls, Metrics};
+use crate::slots::{Slot, Slots};
+
+/// How much longer than a decision a call may take: for a message that comes slowly. It ends those that never come.
+const MESSAGE_TIME: Duration = Duration::from_secs(3);
+/// How much a client may send of one message, and of all of a connection, before it is read: what HTTP/2 libraries grant.
+/// Windows that were smaller than a message would cost a round trip for each window.
+const STREAM_WINDOW_BYTES: u32 = 1_024 * 1_024;
+const CONNECTION_WINDOW_BYTES: u32 = 1_024 * 1_024;
+/// The largest frame of HTTP/2: the least that the protocol allows, for larger ones let one stream keep the others waiting.
+const MAX_FRAME_BYTES: u32 = 16 * 1_024;
+
+/// The places for connections, and how long a client may take nothing of what is written to it.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    pub(super) slots: Arc<Slots>,
+    most_stall: Duration,
+}
+
+/// A connection's place.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) most_stall: Duration,
+    _slot: Slot<Arc<Slots>>,
+}
+
+impl Default for Places {
+    /// For listeners that are not for everybody: those of metrics and of administrators.
+    fn default() -> Self {
+        Self::new(&LimitsConfig::default())
+    }
+}
+
+impl Places {
+    pub(super) fn new(limits: &LimitsConfig) -> Self {
+        let most_stall =
+            Duration::from_secs(limits.keepalive_interval_seconds + limits.keepalive_timeout_seconds);
+        Self { slots: Arc::new(Slots::new(limits.max_connections)), most_stall }
+    }
+
+    /// One, if it is free.
+    pub(super) fn take(&self) -> Option<Place> {
+        Some(Place { most_stall: self.most_stall, _slot: Slots::take(self.slots.clone())? })
+    }
+}
+
+/// What surrounds the services of a listener.
+pub(super) type Layers = Stack<GuardCalls, Stack<CountCalls, Identity>>;
+
+/// What one call may be, and how many at once on a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallBounds {
+    pub(super) max_streams: u32,
+    /// The most time from a call's headers to its answer's.
+    pub(super) time: Duration,
+}
+
+impl CallBounds {
+    /// Of the services that decide.
+    pub(super) fn of_decisions(limits: &LimitsConfig) -> Self {
+        Self { max_streams: limits.max_streams_per_connection, time: limits.decision_budget() + MESSAGE_TIME }
+    }
+}
+
+/// The limits of calls that ask for a decision. All listeners must share them.
+pub(super) fn of_decisions(limits: &LimitsConfig) -> CallLimits {
+    CallLimits {
+        max_message_bytes: limits.max_message_bytes,
+        budget: limits.decision_budget(),
+        decisions: Arc::new(Slots::new(limits.max_concurrent_decisions)),
+    }
+}
+
+/// A server within these limits. Its calls are counted.
+pub(super) fn transport(limits: &LimitsConfig, calls: CallBounds, metrics: &Metrics) -> Server<Layers> {
+    Server::builder()
+        .max_concurrent_streams(calls.max_streams)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .http2_max_header_list_size(limits.max_header_list_bytes)
+        .http2_keepalive_interval(Some(Duration::from_secs(limits.keepalive_interval_seconds)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(limits.keepalive_timeout_seconds)))
+        .http2_max_pending_accept_reset_streams(Some(limits.max_pending_resets))
+        .http2_max_local_error_reset_streams(Some(limits.max_error_resets))
+        .layer(CountCalls(metrics.calls.clone()))
+        .layer(GuardCalls::new(metrics.calls.clone(), calls.time))
+}
