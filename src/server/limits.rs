@@ -113,3 +113,74 @@ pub(super) fn transport(limits: &LimitsConfig, calls: CallBounds, metrics: &Metr
         .layer(CountCalls(metrics.calls.clone()))
         .layer(GuardCalls::new(metrics.calls.clone(), calls.time))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::panic::resume_unwind;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http::{Request, Response};
+    use tonic::body::Body;
+    use tonic::server::NamedService;
+    use tonic::transport::Endpoint;
+    use tonic::transport::server::TcpIncoming;
+    use tonic::{Code, Status};
+    use tonic_health::pb::health_client::HealthClient;
+    use tower_service::Service;
+
+    use super::*;
+    use crate::catalog::Catalog;
+
+    /// A service that fails as the service that it is asked for says.
+    #[derive(Debug, Clone)]
+    struct Faulty;
+
+    impl NamedService for Faulty {
+        const NAME: &'static str = "grpc.health.v1.Health";
+    }
+
+    impl Service<Request<Body>> for Faulty {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            match request.headers().get("fault").map(http::HeaderValue::as_bytes) {
+                Some(b"at once") => resume_unwind(Box::new("planted")),
+                Some(b"later") => Box::pin(async { resume_unwind(Box::new("planted")) }),
+                Some(b"never ends") => Box::pin(std::future::pending()),
+                _ => Box::pin(async { Ok(Status::not_found("sound").into_http()) }),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_ends_one_call_and_no_connection() {
+        let metrics = Metrics::new(Arc::new(Catalog::published().unwrap()), []);
+        let bounds = CallBounds { max_streams: 8, time: Duration::from_millis(50) };
+        let router = transport(&LimitsConfig::default(), bounds, &metrics).add_service(Faulty);
+        let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let addr = incoming.local_addr().unwrap();
+        tokio::spawn(router.serve_with_incoming(incoming));
+        let channel = Endpoint::from_shared(format!("http://{addr}")).unwrap().connect().await.unwrap();
+        let mut client = HealthClient::new(channel);
+        let cases = [
+            ("at once", Code::Internal),
+            ("later", Code::Internal),
+            ("never ends", Code::DeadlineExceeded),
+            ("none", Code::NotFound),
+        ];
+        for (fault, expected) in cases.into_iter().chain(cases) {
+            let mut request = tonic::Request::new(tonic_health::pb::HealthCheckRequest::default());
+            request.metadata_mut().insert("fault", fault.parse().unwrap());
+            let status = client.check(request).await.unwrap_err();
+            assert_eq!(status.code(), expected, "{fault}: {status:?}");
+        }
+    }
+}

@@ -94,9 +94,14 @@ async fn serve(policies: &Path, limits: LimitsConfig) -> RunningServer {
     RunningServer::start(config).await.expect("a server")
 }
 
-/// So many decisions at once, and as much time for them as any test takes.
+/// The limits, with as much time for a decision as any test takes: a busy machine is no fault of ours.
+fn unhurried() -> LimitsConfig {
+    LimitsConfig { decision_budget_ms: 60_000, ..LimitsConfig::default() }
+}
+
+/// So many decisions at once.
 fn places(max_concurrent_decisions: usize) -> LimitsConfig {
-    LimitsConfig { max_concurrent_decisions, decision_budget_ms: 60_000, ..LimitsConfig::default() }
+    LimitsConfig { max_concurrent_decisions, ..unhurried() }
 }
 
 /// Calls that hold all places of a server. They end with it.
@@ -252,7 +257,7 @@ fn a_place_is_free_again_when_a_caller_goes_away() {
 fn without_time_there_is_no_decision() {
     let dir = directory();
     block_on(async {
-        let server = serve(dir.path(), LimitsConfig::default()).await;
+        let server = serve(dir.path(), unhurried()).await;
         // So that it is cached: its decision takes microseconds, and waits for nothing.
         client(&server).await.authorize(start()).await.unwrap();
         let mut raw = Raw::connect(server.grpc_addr).await;
@@ -269,7 +274,7 @@ fn without_time_there_is_no_decision() {
 fn a_timeout_that_can_t_be_read_is_none() {
     let dir = directory();
     block_on(async {
-        let server = serve(dir.path(), LimitsConfig::default()).await;
+        let server = serve(dir.path(), unhurried()).await;
         let mut raw = Raw::connect(server.grpc_addr).await;
         for timeout in
             ["99999999H", "999999999H", "-1S", "soon", "1", "S", "1s", "18446744073709551616S", "9 S"]
@@ -297,7 +302,7 @@ fn the_budget_of_the_server_ends_what_no_caller_limits() {
 fn a_message_over_the_configured_limit_is_no_decision() {
     let dir = directory();
     block_on(async {
-        let limits = LimitsConfig { max_message_bytes: 8_192, ..LimitsConfig::default() };
+        let limits = LimitsConfig { max_message_bytes: 8_192, ..unhurried() };
         let server = serve(dir.path(), limits).await;
         let mut client = client(&server).await;
         let sized = |bytes: usize| {
@@ -322,7 +327,7 @@ fn a_message_over_the_configured_limit_is_no_decision() {
 fn one_connection_too_many_is_closed_at_once() {
     let dir = directory();
     block_on(async {
-        let limits = LimitsConfig { max_connections: 2, ..LimitsConfig::default() };
+        let limits = LimitsConfig { max_connections: 2, ..unhurried() };
         let server = serve(dir.path(), limits).await;
         let mut first = client(&server).await;
         first.authorize(start()).await.expect("a decision");

@@ -166,7 +166,7 @@ fn links_lead_somewhere() {
     let targets = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let headings: BTreeSet<String> = README
         .lines()
-        .filter_map(|line| line.strip_prefix("## "))
+        .filter_map(|line| line.strip_prefix("## ").or(line.strip_prefix("### ")))
         .map(|heading| heading.to_lowercase().replace(' ', "-"))
         .collect();
     let mut count = 0;

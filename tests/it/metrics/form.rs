@@ -20,7 +20,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         each_metric_is_documented,
         alerts_are_about_metrics_that_there_are_and_say_what_to_do,
     ];
-    let promtool = trials![promtool_finds_no_fault, promtool_reads_the_alerts].into_iter();
+    let promtool =
+        trials![promtool_finds_no_fault, promtool_reads_the_alerts, alerts_are_raised_by_what_they_are_about];
+    let promtool = promtool.into_iter();
     let promtool =
         promtool.map(|trial| trial.with_ignored_flag(std::env::var("ECS_AUTHZ_PROMTOOL").is_err()));
     trials.into_iter().chain(promtool).collect()
@@ -119,4 +121,10 @@ fn promtool_finds_no_fault() {
 fn promtool_reads_the_alerts() {
     let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alerts.yaml");
     promtool(&["check", "rules", alerts], "");
+}
+
+/// The rules on series as they would be, minute by minute.
+fn alerts_are_raised_by_what_they_are_about() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/metrics");
+    promtool(&["test", "rules", &format!("{folder}/alerts.test.yaml")], "");
 }

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use super::raw::{self, AUTHORIZE, Raw, framed};
-use super::{directory, metric, places, serve, start};
+use super::{directory, metric, places, serve, start, unhurried};
 use crate::edge::until;
 use crate::http2::{
     ACK, CONTINUATION, END_HEADERS, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, begin,
@@ -115,7 +115,7 @@ async fn outcome_of(addr: SocketAddr, flood: Vec<u8>) -> Outcome {
 fn flood(bytes: impl FnOnce() -> Vec<u8>) -> Outcome {
     let dir = directory();
     block_on(async {
-        let server = serve(dir.path(), LimitsConfig::default()).await;
+        let server = serve(dir.path(), unhurried()).await;
         let somebody_else = SomebodyElse::asks(&server).await;
         let outcome = outcome_of(server.grpc_addr, bytes()).await;
         is_answered(&mut client(&server).await).await;
@@ -178,7 +178,7 @@ fn a_flood_of_settings_costs_nobody_else_anything() {
 fn headers_over_the_limit_end_their_call_alone() {
     let dir = directory();
     block_on(async {
-        let limits = LimitsConfig { max_header_list_bytes: 8_192, ..LimitsConfig::default() };
+        let limits = LimitsConfig { max_header_list_bytes: 8_192, ..unhurried() };
         let server = serve(dir.path(), limits).await;
         let mut raw = Raw::connect(server.grpc_addr).await;
         let large = "x".repeat(4_096);
@@ -209,7 +209,7 @@ fn a_slow_writer_keeps_no_place_and_is_ended() {
     let dir = directory();
     block_on(async {
         // Far more of them than there are places.
-        let limits = LimitsConfig { decision_budget_ms: 2_000, ..places(2) };
+        let limits = LimitsConfig { decision_budget_ms: 15_000, ..places(2) };
         let server = serve(dir.path(), limits).await;
         let mut writers = JoinSet::new();
         for _ in 0..50 {
@@ -224,7 +224,7 @@ fn a_slow_writer_keeps_no_place_and_is_ended() {
 
 /// A server that soon gives up who does not answer its probes.
 fn watchful() -> LimitsConfig {
-    LimitsConfig { keepalive_interval_seconds: 1, keepalive_timeout_seconds: 1, ..LimitsConfig::default() }
+    LimitsConfig { keepalive_interval_seconds: 1, keepalive_timeout_seconds: 1, ..unhurried() }
 }
 
 async fn until_only(server: &RunningServer, connections: f64) {
