@@ -159,7 +159,9 @@ fn a_flood_of_continuations_ends_the_connection() {
         let field = [&[0, 1, b'x', 127, 0x81, 0x1e][..], &[b'y'; 4_096 - 128]].concat();
         let begin = frame(HEADERS, 0, 1, &call_of(AUTHORIZE, &[]));
         let more = frame(CONTINUATION, 0, 1, &field).repeat(5_000);
-        [begin, more].concat()
+        // So that nothing is wrong with it but how much it is.
+        let end = frame(CONTINUATION, END_HEADERS, 1, &[]);
+        [begin, more, end].concat()
     });
     assert_eq!(outcome, Outcome::Ended);
 }
