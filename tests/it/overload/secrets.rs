@@ -72,7 +72,7 @@ fn configuration(folder: &Path) -> String {
 certificate = '{folder}/tls.crt'
 key = '{folder}/tls.key'
 [admin]
-listen = '127.0.0.1:0'
+addr = '127.0.0.1:0'
 [[admin.token]]
 name = 'deployer'
 file = '{folder}/token'
