@@ -198,7 +198,8 @@ async fn write_slowly(mut raw: Raw) -> Code {
     let (mut answer, mut message) = raw.begin(AUTHORIZE, &[]).await.expect("a stream");
     let bytes = framed(&start());
     for byte in bytes.iter().take(bytes.len() - 1) {
-        message.send_data(vec![*byte].into(), false).expect("a byte");
+        // The answer may be there already.
+        let Ok(()) = message.send_data(vec![*byte].into(), false) else { break };
         tokio::select! {
             answer = &mut answer => return raw::code(answer.expect("an answer")).await,
             () = sleep(Duration::from_millis(200)) => {}
