@@ -25,6 +25,7 @@ mod config;
 mod conformance;
 mod decision_log;
 mod decisions;
+mod deploy;
 mod directory;
 mod edge;
 mod envoy;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         conformance::trials(),
         decision_log::trials(),
         decisions::trials(),
+        deploy::trials(),
         directory::trials(),
         envoy::trials(),
         envoy_lint::trials(),

@@ -15,7 +15,7 @@ use crate::edge::until;
 use crate::ext_authz::{CONFIG, Check, parsed};
 use crate::support::{PolicyDir, block_on, channel, client, config, http, serve, trial, trials};
 
-mod form;
+pub(crate) mod form;
 mod postgres;
 mod stores;
 

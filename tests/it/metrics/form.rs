@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A scrape of a server that has done something.
-async fn scrape() -> (String, String) {
+pub(crate) async fn scrape() -> (String, String) {
     let dir = directory();
     let server = serve(dir.path()).await;
     client(&server).await.authorize(action("os-start")).await.unwrap();
@@ -73,12 +73,12 @@ fn the_process_is_told() {
 }
 
 /// The metrics of a scrape.
-fn names(body: &str) -> BTreeSet<&str> {
+pub(crate) fn names(body: &str) -> BTreeSet<&str> {
     body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
 }
 
 /// Whether it is the name of a metric of ours.
-fn is_metric(name: &&str) -> bool {
+pub(crate) fn is_metric(name: &&str) -> bool {
     ["ecs_authz_", "grpc_server_", "process_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
