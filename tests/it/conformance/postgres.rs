@@ -19,14 +19,22 @@ pub(crate) fn is_there() -> bool {
     env::var("DATABASE_URL").is_ok()
 }
 
-/// A database with the schema, dropped in the end.
+/// A database, dropped in the end.
 pub(crate) struct Database {
     name: String,
     url: String,
 }
 
 impl Database {
+    /// One with the schema.
     pub(crate) fn create() -> Self {
+        let database = Self::empty();
+        block_on(migrate::run(&database.url.parse().expect("an address"))).expect("the schema");
+        database
+    }
+
+    /// One without the schema.
+    pub(crate) fn empty() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let server = env::var("DATABASE_URL").expect("a server");
@@ -36,7 +44,6 @@ impl Database {
         });
         let (start, _) = server.rsplit_once('/').expect("an address that ends with a database");
         let url = format!("{start}/{name}");
-        block_on(migrate::run(&url.parse().expect("an address"))).expect("the schema");
         Self { name, url }
     }
 

@@ -36,7 +36,7 @@ pub(super) fn trials() -> Vec<Trial> {
         [rendered, start::trials(), each_holds_together()].into_iter().flatten().collect(),
     );
     let read = needing(["ECS_AUTHZ_HELM", "ECS_AUTHZ_KUBECONFORM", "ECS_AUTHZ_KUBERNETES_SCHEMAS"], read);
-    plain.into_iter().chain(rendered).chain(read).collect()
+    plain.into_iter().chain(start::on_a_database()).chain(rendered).chain(read).collect()
 }
 
 /// Values that are set, of whoever has everything on.
@@ -214,7 +214,6 @@ fn hold_together(objects: &[Value], config: &str) {
     selectors_find_the_pods(objects, labels);
     ports_are_there(objects, &ports);
     probes_ask_what_is_served(container, &ports);
-    volumes_are_there(objects, pod_spec, container);
     let grace = pod_spec["terminationGracePeriodSeconds"].as_u64().expect("seconds");
     assert!(grace > stop_seconds(config), "{grace}");
     assert!(container["resources"]["limits"]["memory"].is_string(), "the cache takes a quarter of it");
@@ -223,6 +222,10 @@ fn hold_together(objects: &[Value], config: &str) {
     let served =
         |flag: &str, port: &str| args.contains(&format!("--{flag}=0.0.0.0:{}", ports[port]).as_str());
     assert!(served("grpc-addr", "grpc") && served("http-addr", "http"), "{args:?}");
+    for object in objects.iter().filter(|object| object["spec"]["template"].is_object()) {
+        let (pod, container) = pod(object);
+        volumes_are_there(objects, pod, container);
+    }
     pods_are_hardened(objects);
     if let Some(budget) = objects.iter().find(|object| object["kind"] == "HorizontalPodAutoscaler") {
         assert_eq!(budget["spec"]["scaleTargetRef"]["name"], "ecs-authz");
@@ -311,16 +314,15 @@ fn volumes_are_there(objects: &[Value], pod: &Value, container: &Value) {
             let items = volume["configMap"]["items"].as_array().cloned().unwrap_or_default();
             assert!(items.iter().all(|item| keys.contains_key(item["key"].as_str().unwrap())), "{items:?}");
         }
-        if volume["secret"].is_object() {
-            assert_eq!(volume["secret"]["defaultMode"], 0o440, "the group reads it: {volume}");
+        for kind in ["secret", "projected"].into_iter().filter(|kind| volume[kind].is_object()) {
+            assert_eq!(volume[kind]["defaultMode"], 0o440, "the group reads it: {volume}");
         }
     }
     let known = variables(&["serve"]);
-    for variable in container["env"].as_array().unwrap() {
+    for variable in container["env"].as_array().into_iter().flatten() {
         let name = variable["name"].as_str().unwrap();
         assert!(known.contains(name) || !name.starts_with("ECS_AUTHZ_"), "{name}");
-        let is_secret = name == "ECS_AUTHZ_DATABASE_URL";
-        assert_eq!(variable["valueFrom"]["secretKeyRef"]["key"].is_string(), is_secret, "{name}");
+        assert!(variable["valueFrom"].is_null(), "{name}: secrets are files");
     }
 }
 

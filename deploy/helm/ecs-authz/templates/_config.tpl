@@ -18,7 +18,7 @@ client_ca = "/etc/ecs-authz/tls/ca.crt"
 {{- end }}
 {{- if .Values.admin.enabled -}}
 [admin]
-listen = "0.0.0.0:50052"
+addr = "0.0.0.0:50052"
 
 [admin.tls]
 {{ include "ecs-authz.certificate" .Values.tls }}

@@ -115,3 +115,21 @@ httpGet:
   port: http
   scheme: {{ if include "ecs-authz.isHttpOverTls" (index . 0) }}HTTPS{{ else }}HTTP{{ end }}
 {{- end }}
+
+{{/* The volume with the URL of the database, and the authorities of its certificate: files are in no list of variables. */}}
+{{- define "ecs-authz.database" -}}
+- name: database
+  projected:
+    defaultMode: 288
+    sources:
+      - secret:
+          name: {{ .secretName }}
+          items:
+            - {key: {{ .urlKey }}, path: url}
+      {{- with .caSecretName }}
+      - secret:
+          name: {{ . }}
+          items:
+            - {key: ca.crt, path: ca.crt}
+      {{- end }}
+{{- end }}
