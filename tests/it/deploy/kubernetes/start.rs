@@ -62,6 +62,16 @@ impl Mounts {
         fs::write(self.file(name), text).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 
+    /// Puts a key of a Secret where the pod's volume has it.
+    fn write_secret(&self, object: &Value, name: &str, key: &str, text: &str) {
+        let (pod, _) = pod(object);
+        let sources = volume(pod, name)["projected"]["sources"].as_array().expect("sources");
+        let mut items =
+            sources.iter().flat_map(|source| source["secret"]["items"].as_array().expect("items"));
+        let item = items.find(|item| item["key"] == key).expect("the key");
+        self.write(&format!("{name}/{}", item["path"].as_str().expect("a path")), text);
+    }
+
     /// A text with the container's places as they are here. What is named lies in a mount.
     fn here(&self, text: &str) -> String {
         let put = |text: String, (from, to): &(String, String)| {
@@ -130,13 +140,13 @@ fn the_program_migrates_and_starts_on_a_database_as_the_manifests_say() {
     let (objects, database) = (plain(), Database::empty());
     let job = named(&objects, "Job", "ecs-authz-migrate");
     let mounts = Mounts::of(&objects, job);
-    mounts.write("database/url", database.url());
+    mounts.write_secret(job, "database", "url", database.url());
     let output = succeed(Command::new(program()).args(mounts.arguments(job)));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("migrated "), "{output:?}");
 
     let deployment = named(&objects, "Deployment", "ecs-authz");
     let mounts = Mounts::of(&objects, deployment);
-    mounts.write("database/url", database.url());
+    mounts.write_secret(deployment, "database", "url", database.url());
     mounts.write_certificate();
     mounts.start_and_probe(deployment, true);
 }
