@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_removed_grant_policy_and_domain_are_gone,
         a_replaced_directory_is_seen,
         a_replaced_root_is_followed_again_and_again,
+        a_volume_of_kubernetes_is_followed,
         what_is_neither_file_nor_folder_is_not_opened,
         names_that_people_can_not_tell_apart_are_faults,
         many_faults_are_found_in_little_time_and_shown_in_part,
@@ -146,6 +147,26 @@ fn a_replaced_root_is_followed_again_and_again() {
     put("v3", ALLOW_START);
     wait_until(&store, "allowed");
     above.write("root/acme/policies/p.json", DENY_START);
+    wait_until(&store, "denied");
+}
+
+/// All files of a volume are exchanged at once, by another target of one link.
+fn a_volume_of_kubernetes_is_followed() {
+    let dir = PolicyDir::new();
+    let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, dir.path().join(at)).unwrap();
+    let put = |version: &str, document: &str| {
+        dir.write(&format!("..{version}/acme/policies/p.json"), document);
+        dir.write(&format!("..{version}/acme/grants.toml"), GRANT);
+        link(&format!("..{version}"), "..data_tmp");
+        std::fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+    };
+    put("v1", ALLOW_START);
+    link("..data/acme", "acme");
+    let store = open(&dir);
+    let _watch = store.watch().unwrap();
+    assert_eq!(start(&store), "allowed");
+    put("v2", DENY_START);
+    dir.remove("..v1");
     wait_until(&store, "denied");
 }
 
