@@ -28,6 +28,7 @@ pub(super) fn trials() -> Vec<Trial> {
         what_can_t_be_meant_is_refused,
         configurations_are_read,
         policies_are_mounted_as_they_were,
+        the_guide_s_values_are_taken,
         the_plain_manifests_are_the_chart_s,
     ];
     let read = trials![kubernetes_knows_each_field];
@@ -163,6 +164,17 @@ fn what_can_t_be_meant_is_refused() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(expected), "{values}: {said}");
     }
+}
+
+/// The values that the operations guide begins with.
+fn the_guide_s_values_are_taken() {
+    let guide = text("operations.md");
+    let block = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("values");
+    let values = one_yaml(&block.replace("sha256:…", &format!("sha256:{}", "0".repeat(64))));
+    let objects = objects(&values);
+    let (_, container) = pod(named(&objects, "Deployment", "ecs-authz"));
+    assert!(words(&container["args"]).contains(&"--region=eu-de"));
+    named(&objects, "PodMonitor", "ecs-authz");
 }
 
 /// What is rendered of each release.
