@@ -20,11 +20,12 @@ pub(super) fn trials() -> Vec<Trial> {
         the_configuration_of_envoy_is_the_one_that_is_written_for_it,
     ];
     let by_compose = needing(["ECS_AUTHZ_COMPOSE"], trials![docker_compose_reads_it]);
+    let by_promtool = needing(["ECS_AUTHZ_PROMTOOL"], trials![prometheus_reads_its_configuration]);
     let by_envoy = needing(
         ["ECS_AUTHZ_ENVOY"],
         trials![both_configurations_of_envoy_are_valid, its_envoy_its_service_and_its_tokens_work_together],
     );
-    trials.into_iter().chain(by_compose).chain(by_envoy).collect()
+    trials.into_iter().chain(by_compose).chain(by_promtool).chain(by_envoy).collect()
 }
 
 fn services() -> BTreeMap<String, Value> {
@@ -88,12 +89,38 @@ fn the_program_is_started_as_it_is_told() {
 fn docker_compose_reads_it() {
     let mut compose =
         Command::new(tool("ECS_AUTHZ_COMPOSE").expect("docker-compose: else the test is ignored"));
-    compose.arg("--file").arg(path("compose/compose.yaml")).args(["config", "--quiet"]);
+    compose.arg("--file").arg(path("compose/compose.yaml"));
+    compose.args(["--profile", "observe", "config", "--quiet"]);
     let without = compose.env_remove("POSTGRES_PASSWORD").output().expect("docker-compose");
     let said = String::from_utf8_lossy(&without.stderr).into_owned();
     assert!(!without.status.success() && said.contains("openssl rand -hex 16"), "{said}");
     let output = succeed(compose.env("POSTGRES_PASSWORD", "0123456789abcdef"));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing to warn of");
+}
+
+fn prometheus_reads_its_configuration() {
+    let folder = PolicyDir::new();
+    let alerts = path("prometheus/alerts.yaml").display().to_string();
+    let configuration = text("compose/prometheus.yaml");
+    assert_eq!(configuration.matches("/etc/prometheus/alerts.yaml").count(), 1);
+    folder.write("prometheus.yaml", &configuration.replace("/etc/prometheus/alerts.yaml", &alerts));
+    let promtool = tool("ECS_AUTHZ_PROMTOOL").expect("promtool: else the test is ignored");
+    let output =
+        succeed(Command::new(promtool).args(["check", "config"]).arg(folder.path().join("prometheus.yaml")));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("rules found"), "{output:?}");
+    // The alerts' job, and what Grafana finds.
+    assert!(
+        configuration.contains("job_name: ecs-authz\n")
+            && text("prometheus/alerts.yaml").contains(r#"job="ecs-authz""#)
+    );
+    let sources = one_yaml(&text("compose/grafana/datasources.yaml"));
+    assert_eq!(sources["datasources"][0]["url"], "http://prometheus:9090");
+    let folder =
+        one_yaml(&text("compose/grafana/dashboards.yaml"))["providers"][0]["options"]["path"].clone();
+    let grafana = &services()["grafana"];
+    let mounted =
+        format!("../grafana/ecs-authz.json:{}/ecs-authz.json:ro", folder.as_str().expect("a folder"));
+    assert!(words(&grafana["volumes"]).contains(&mounted.as_str()), "{mounted}");
 }
 
 fn the_configuration_of_envoy_is_the_one_that_is_written_for_it() {
