@@ -89,8 +89,9 @@ fn assert_arguments(args: &[&str]) {
 }
 
 /// The most seconds that a server with this configuration takes to stop.
-fn stop_seconds(_config: &str) -> u64 {
-    25
+fn stop_seconds(config: &str) -> u64 {
+    let shutdown = kubernetes::read(config).shutdown;
+    shutdown.delay_seconds + shutdown.limit_seconds
 }
 
 /// The variables that a command of the program reads.

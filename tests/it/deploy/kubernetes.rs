@@ -46,7 +46,7 @@ fn everything() -> Value {
         "image": {"digest": format!("sha256:{}", "0".repeat(64)), "pullSecrets": ["registry"]},
         "policies": {"postgres": {"caSecretName": "database-ca"}},
         "tables": {"private.toml": "title = \"Private\"\n"},
-        "region": "eu-de", "cacheMib": 0, "dependencyMode": "enforce",
+        "region": "eu-de", "cacheMib": 0, "shutdown": {"delaySeconds": 60, "limitSeconds": 30}, "dependencyMode": "enforce",
         "admin": {"enabled": true, "tokenKeys": ["deployer", "auditor"]},
         "autoscaling": {"enabled": true},
         "topologySpread": {"zone": "DoNotSchedule"},
@@ -364,7 +364,7 @@ fn pods_are_hardened(objects: &[Value]) {
 }
 
 /// A configuration in a file, read by the program.
-fn read(config: &str) -> Config {
+pub(super) fn read(config: &str) -> Config {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("config.toml");
     fs::write(&file, config).expect("the configuration");

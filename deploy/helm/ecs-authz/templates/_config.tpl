@@ -1,6 +1,10 @@
 {{/* The configuration file. */}}
 {{- define "ecs-authz.config" -}}
-{{- with .Values.tls }}
+[shutdown]
+delay_seconds = {{ .Values.shutdown.delaySeconds }}
+limit_seconds = {{ .Values.shutdown.limitSeconds }}
+
+{{ with .Values.tls }}
 {{- if .secretName -}}
 # Files are read again when they change.
 [tls]
