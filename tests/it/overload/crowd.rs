@@ -34,7 +34,9 @@ impl Program {
     fn start(limits: &str, args: &[&str]) -> Self {
         let policies = directory();
         // A busy machine is no fault of ours.
-        policies.write(".config.toml", &format!("[limits]\ndecision_budget_ms = 60000\n{limits}\n"));
+        let text =
+            format!("[connections]\nmax_age_seconds = 0\n[limits]\ndecision_budget_ms = 60000\n{limits}\n");
+        policies.write(".config.toml", &text);
         let (root, file) = (policies.path(), policies.path().join(".config.toml"));
         let places = ["--policies", root.to_str().unwrap(), "--config", file.to_str().unwrap()];
         let mut serving = Serving::start(&[&places, args].concat(), &[("RUST_LOG", "error")]);
