@@ -28,8 +28,9 @@ use crate::config::ConnectionsConfig;
 
 /// How much of the age is left to chance, to either side.
 const JITTER: f64 = 0.1;
-/// The most connections that are still taken when a listener closes: those that wait to be accepted.
-const MAX_WAITING: usize = 1_024;
+/// How long connections are taken while others are told to go, before the listener closes: who has just come, or shakes
+/// hands, is told to go as well, and not reset.
+const ACCEPT_GRACE: Duration = Duration::from_millis(100);
 
 /// What a listener serves: its services, and what connections and calls are bound to before they get there.
 #[derive(Clone)]
@@ -110,10 +111,12 @@ pub(super) async fn serve(
             Some(_ended) = connections.join_next() => {}
         }
     }
-    // Who is connected as far as the kernel is concerned is told to go, and not reset.
-    for _ in 0..MAX_WAITING {
-        let Some(connection) = incoming.waiting().await else { break };
-        serve(&mut connections, connection);
+    let mut closes = pin!(sleep(ACCEPT_GRACE));
+    loop {
+        tokio::select! {
+            () = &mut closes => break,
+            connection = incoming.next() => serve(&mut connections, connection),
+        }
     }
     drop(incoming);
     while connections.join_next().await.is_some() {}

@@ -83,15 +83,6 @@ impl Incoming {
         poll_fn(|cx| self.poll_connection(cx)).await
     }
 
-    /// A connection that is there already.
-    pub(super) async fn waiting(&mut self) -> Option<Connection> {
-        poll_fn(|cx| match self.poll_connection(cx) {
-            Poll::Ready(connection) => Poll::Ready(Some(connection)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await
-    }
-
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Connection> {
         loop {
             while let Poll::Ready(Some(over)) = self.handshakes.poll_join_next(cx) {

@@ -67,7 +67,7 @@ pub(crate) async fn exchange(address: &str, parts: &[Part]) -> End {
     end
 }
 
-/// A connection without a request.
+/// A connection that is served, without a request.
 pub(crate) struct Idle(TcpStream);
 
 impl Idle {
@@ -75,6 +75,8 @@ impl Idle {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
         stream.write_all(&hello).await.unwrap();
+        // Once the peer has said something, it serves the connection.
+        assert_eq!(read_frame(&mut stream).await.map(|(kind, ..)| kind), Some(SETTINGS));
         Self(stream)
     }
 
