@@ -65,5 +65,7 @@ fn systemd_s_watchdog_is_kept() {
     for _ in 0..3 {
         assert_eq!(manager.told(), ["WATCHDOG=1"]);
     }
+    // Nobody reads on, and who writes to a full socket waits.
+    drop(manager);
     program.serving.interrupt();
 }
