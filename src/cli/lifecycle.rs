@@ -9,7 +9,8 @@ use std::io;
 use tokio::time::sleep;
 
 use super::signals::{Signal, Signals, Stop};
-use super::{CommandError, SUCCESS, systemd};
+use super::systemd::Systemd;
+use super::{CommandError, SUCCESS};
 use crate::config::ShutdownConfig;
 use crate::server::{Drain, RunningServer};
 
@@ -19,10 +20,11 @@ pub(super) async fn run(
     mut signals: Signals,
     shutdown: ShutdownConfig,
 ) -> Result<u8, CommandError> {
-    systemd::ready();
-    systemd::keep_watchdog();
-    let told = serve(&mut server, &mut signals).await;
-    systemd::stopping();
+    let systemd = Systemd::start();
+    systemd.ready();
+    systemd.keep_watchdog();
+    let told = serve(&mut server, &mut signals, &systemd).await;
+    systemd.stopping();
     let left = match told {
         Ok(Stop::Terminate) => leave(&mut server, &mut signals, shutdown).await,
         Ok(Stop::Interrupt) => Ok(()),
@@ -43,7 +45,11 @@ pub(super) async fn run(
 }
 
 /// Until it is told to stop. A listener that ends by itself is an error.
-async fn serve(server: &mut RunningServer, signals: &mut Signals) -> Result<Stop, io::Error> {
+async fn serve(
+    server: &mut RunningServer,
+    signals: &mut Signals,
+    systemd: &Systemd,
+) -> Result<Stop, io::Error> {
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
@@ -53,9 +59,9 @@ async fn serve(server: &mut RunningServer, signals: &mut Signals) -> Result<Stop
             Signal::Stop(stop) => return Ok(stop),
             Signal::Reload => {
                 tracing::info!("reading certificates, policies and the decision log's file again");
-                systemd::reloading();
+                systemd.reloading();
                 tokio::select! {
-                    () = server.reload() => systemd::ready(),
+                    () = server.reload() => systemd.ready(),
                     stop = signals.stop() => return Ok(stop),
                 }
             }

@@ -1,43 +1,71 @@
-//! What systemd is told of a service that it started (`Type=notify-reload`), see sd_notify(3). Where `NOTIFY_SOCKET` is not
-//! set, nobody is told anything.
+//! What systemd is told of a service that it started (`Type=notify`, `notify-reload`), see sd_notify(3). Where `NOTIFY_SOCKET`
+//! is not set, nobody is told anything.
 
 use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
-/// It serves: after the start, and after a reload.
-pub(super) fn ready() {
-    tell(&[NotifyState::Ready]);
-}
+/// How many messages may wait to be taken. What is more is not told: whoever should listen does not.
+const MAX_WAITING: usize = 16;
 
-/// It reads again what may have changed. systemd tells by the time that this answers its own signal.
-pub(super) fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => warn(&error),
-    }
-}
+/// Tells systemd, in order and from a thread of its own: a socket that nobody reads is full at some time, and then holds up
+/// whoever writes to it.
+#[derive(Debug, Clone)]
+pub(super) struct Systemd(Option<SyncSender<Vec<NotifyState<'static>>>>);
 
-/// It was told to stop, and takes its time.
-pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping]);
-}
-
-/// Tells again and again that the program is alive, where the unit asks for it (`WatchdogSec`).
-pub(super) fn keep_watchdog() {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    tokio::spawn(async move {
-        loop {
-            tell(&[NotifyState::Watchdog]);
-            sleep(limit / 2).await;
+impl Systemd {
+    /// Takes up the socket, if there is one.
+    pub(super) fn start() -> Self {
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return Self(None);
         }
-    });
-}
+        let (tell, told) = sync_channel::<Vec<NotifyState<'static>>>(MAX_WAITING);
+        thread::spawn(move || {
+            for states in told {
+                if let Err(error) = sd_notify::notify(&states) {
+                    warn(&error);
+                }
+            }
+        });
+        Self(Some(tell))
+    }
 
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn(&error);
+    /// It serves: after the start, and after a reload.
+    pub(super) fn ready(&self) {
+        self.tell(vec![NotifyState::Ready]);
+    }
+
+    /// It reads again what may have changed. systemd tells by the time that this answers its own signal.
+    pub(super) fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.tell(vec![NotifyState::Reloading, now]),
+            Err(error) => warn(&error),
+        }
+    }
+
+    /// It was told to stop, and takes its time.
+    pub(super) fn stopping(&self) {
+        self.tell(vec![NotifyState::Stopping]);
+    }
+
+    /// Tells again and again that the program is alive, where the unit asks for it (`WatchdogSec`).
+    pub(super) fn keep_watchdog(&self) {
+        let Some(limit) = sd_notify::watchdog_enabled() else { return };
+        let systemd = self.clone();
+        tokio::spawn(async move {
+            loop {
+                systemd.tell(vec![NotifyState::Watchdog]);
+                sleep(limit / 2).await;
+            }
+        });
+    }
+
+    fn tell(&self, states: Vec<NotifyState<'static>>) {
+        // One that does not fit is one that nobody takes.
+        let _untold = self.0.as_ref().map(|tell| tell.try_send(states));
     }
 }
 

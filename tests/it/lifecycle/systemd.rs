@@ -9,7 +9,11 @@ use super::{PATIENCE, Program};
 use crate::support::{PolicyDir, trials};
 
 pub(super) fn trials() -> Vec<Trial> {
-    trials![systemd_is_told_each_state, systemd_s_watchdog_is_kept]
+    trials![
+        systemd_is_told_each_state,
+        systemd_s_watchdog_is_kept,
+        a_manager_that_does_not_listen_keeps_nobody_from_stopping
+    ]
 }
 
 /// The socket that systemd listens on.
@@ -65,7 +69,16 @@ fn systemd_s_watchdog_is_kept() {
     for _ in 0..3 {
         assert_eq!(manager.told(), ["WATCHDOG=1"]);
     }
-    // Nobody reads on, and who writes to a full socket waits.
-    drop(manager);
     program.serving.interrupt();
+}
+
+fn a_manager_that_does_not_listen_keeps_nobody_from_stopping() {
+    let (manager, program) = Manager::start(&[("WATCHDOG_USEC", "20000")]);
+    assert_eq!(manager.told(), ["READY=1"]);
+    // Nobody reads on, and who writes to a full socket waits.
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    let path = manager.0.local_addr().unwrap();
+    while other.send_to_addr(b"WATCHDOG=1", &path).is_ok() {}
+    assert_eq!(program.serving.interrupt().code(), Some(0));
 }
