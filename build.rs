@@ -30,11 +30,19 @@ const PROTOS: [&str; 3] = [
     "proto/ecs/authz/v1/policy_admin.proto",
     "proto/envoy/service/auth/v3/external_auth.proto",
 ];
+/// What is spoken to a collector of telemetry, and served to nobody.
+const OTLP_PROTOS: [&str; 2] = [
+    "proto/opentelemetry/proto/collector/logs/v1/logs_service.proto",
+    "proto/opentelemetry/proto/collector/trace/v1/trace_service.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     compile_tables(&out.join("tables.rs"))?;
-    compile_proto(&out.join("ecs_authz.bin"))
+    compile_proto(&out.join("ecs_authz.bin"))?;
+    let otlp = protox::compile(OTLP_PROTOS, ["proto"])?;
+    tonic_prost_build::configure().build_server(false).include_file("otlp.rs").compile_fds(otlp)?;
+    Ok(())
 }
 
 fn compile_proto(descriptors: &Path) -> Result<(), Box<dyn Error>> {

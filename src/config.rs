@@ -20,9 +20,11 @@ pub use database::{DatabaseConfig, DatabaseUrlError};
 pub use layers::{Flag, Layers, Loaded, Origin};
 pub use limits::LimitsConfig;
 pub use listeners::{GrpcConfig, HttpConfig};
+pub use log::{LogConfig, LogFormat};
 pub use schema::schema;
 pub use shutdown::ShutdownConfig;
 pub use tls::{ClientAuth, MinimumVersion, TlsConfig};
+pub use traces::TracesConfig;
 
 pub mod admin;
 mod callers;
@@ -32,9 +34,11 @@ mod effective;
 mod layers;
 mod limits;
 mod listeners;
+mod log;
 mod schema;
 mod shutdown;
 mod tls;
+mod traces;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +84,10 @@ pub struct Config {
     pub admin: Option<AdminConfig>,
     /// The decision log. Kept only if it is configured.
     pub decision_log: Option<DecisionLogConfig>,
+    /// The log of the program itself.
+    pub log: LogConfig,
+    /// Traces. Recorded only if they are configured.
+    pub traces: Option<TracesConfig>,
 }
 
 /// The cache of policies.
@@ -174,6 +182,8 @@ impl Default for Config {
             ext_authz: None,
             admin: None,
             decision_log: None,
+            log: LogConfig::default(),
+            traces: None,
         }
     }
 }
@@ -205,6 +215,7 @@ impl Config {
         let of_connections = || self.connections.fault();
         let of_shutdown = || self.shutdown.fault();
         let of_limits = || self.limits.fault();
+        let of_traces = || self.traces.as_ref()?.fault();
         of_database
             .or_else(of_ext_authz)
             .or_else(of_admin)
@@ -213,5 +224,7 @@ impl Config {
             .or_else(of_connections)
             .or_else(of_shutdown)
             .or_else(of_limits)
+            .or_else(|| self.log.fault())
+            .or_else(of_traces)
     }
 }

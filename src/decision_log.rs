@@ -20,8 +20,11 @@ use serde::Serialize;
 use tokio::time::timeout_at;
 
 use crate::catalog::Catalog;
+use crate::otlp::{Destination, OtlpError, Signal};
 use crate::pdp::Response;
 use crate::request::Request;
+use crate::traces::TraceContext;
+use collector::Collector;
 use file::LogFile;
 use record::Style;
 use selection::Selection;
@@ -29,9 +32,12 @@ use sink::Sink;
 use writer::Output;
 
 pub use mask::{Field, Masking};
-pub use settings::{DecisionLogConfig, Decisions, FileConfig, Paths, QueueConfig, StdoutConfig, WhenFull};
+pub use settings::{
+    DecisionLogConfig, Decisions, FileConfig, OtlpConfig, Paths, QueueConfig, StdoutConfig, WhenFull,
+};
 pub use sink::SinkCounters;
 
+mod collector;
 mod file;
 mod mask;
 mod queue;
@@ -89,6 +95,9 @@ pub enum OpenError {
     /// The key of hashes is too short.
     #[error("`{}`: expected a key of at least {MIN_KEY_BYTES} bytes, such as `openssl rand -hex 32` prints", .0.display())]
     ShortKey(PathBuf),
+    /// The collector can't be used as it is configured.
+    #[error("the decision log: {0}")]
+    Collector(#[from] OtlpError),
     /// Standard output or a thread can't be had.
     #[error("the decision log can't be written: {0}")]
     Writer(#[source] io::Error),
@@ -128,6 +137,8 @@ pub struct Origin {
     pub request_id: String,
     /// Who asks.
     pub peer: Peer,
+    /// The call's place in a trace, if it has one.
+    pub trace: Option<TraceContext>,
     /// When the call came.
     pub started: Instant,
 }
@@ -237,6 +248,11 @@ impl DecisionLog {
         if let Some(stdout) = &config.stdout {
             let output = Output::stdout().map_err(OpenError::Writer)?;
             sinks.push(start("stdout", &stdout.queue, output)?);
+        }
+        if let Some(otlp) = &config.otlp {
+            let collector = Collector::new(Destination::open(&otlp.collector, Signal::Logs)?);
+            let output = Output::Collector(Box::new(collector.map_err(OpenError::Writer)?));
+            sinks.push(start("otlp", &otlp.queue, output)?);
         }
         sinks.sort_by_key(|sink| sink.when_full != WhenFull::Refuse);
         let selection = Selection::new(config, catalog);

@@ -13,10 +13,12 @@ mod explanation;
 pub mod ext_authz;
 pub mod guard;
 pub mod limits;
+pub mod observe;
 mod parse;
 pub mod peer;
 mod permission;
 pub mod render;
+mod span;
 pub mod status;
 
 /// The types of `proto/`, a module for each part of a package's name.

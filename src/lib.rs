@@ -23,6 +23,7 @@
 //! | permission | what a principal may do: an action allowed, denied, or depending on the call; [`policy::Permission`] |
 //! | decision | allow, or deny with a reason; [`decision::Decision`] |
 //! | record | what the decision log keeps of a decision, or of a call that got none; [`decision_log::Entry`] |
+//! | trace, span | what one request did across services, and the part of it that one call was; [`traces::TraceContext`] |
 //! | revision | the state of a domain's policies, a number that grows; [`store::Revision`] |
 //! | timeline | the history that revisions belong to; another one after changes were lost; [`store::PolicyStore::timeline`] |
 //! | administration | reading and editing policies in a database, the PAP of others; [`store::postgres::administration`] |
@@ -52,18 +53,20 @@
 //! | [`policy`] | catalog, decision, request |
 //! | [`store`] | catalog, policy, request, tally |
 //! | [`pdp`] | catalog, decision, policy, request, store |
-//! | [`metrics`] | catalog, decision, pdp, slots, store, tally |
-//! | [`decision_log`] | catalog, decision, pdp, policy, request |
-//! | [`grpc`] | catalog, clock, decision, decision_log, metrics, pdp, policy, request, slots, store |
+//! | [`metrics`] | catalog, decision, decision_log, pdp, slots, store, tally, traces |
+//! | [`decision_log`] | catalog, decision, otlp, pdp, policy, request, traces |
+//! | [`grpc`] | catalog, clock, decision, decision_log, metrics, otlp, pdp, policy, request, slots, store, traces |
 //! | [`health`] | decision_log, store |
-//! | [`config`] | decision, decision_log, grpc, store |
-//! | [`server`] | catalog, config, decision, decision_log, grpc, health, metrics, pdp, slots, store |
+//! | [`config`] | decision, decision_log, grpc, otlp, store, traces |
+//! | [`server`] | catalog, config, decision, decision_log, grpc, health, metrics, pdp, slots, store, traces |
 //! | [`cli`] | catalog, clock, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
 //! | [`envoy`] | catalog, request |
 //! | [`clock`] | nothing of ours |
 //! | [`slots`] | nothing of ours |
 //! | [`tally`] | nothing of ours |
-//! | [`telemetry`] | nothing of ours |
+//! | [`telemetry`] | config, traces |
+//! | [`traces`] | otlp |
+//! | [`otlp`] | nothing of ours |
 //!
 //! The first four are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
 //! against this table.
@@ -78,6 +81,7 @@ pub mod envoy;
 pub mod grpc;
 pub mod health;
 pub mod metrics;
+pub mod otlp;
 pub mod pdp;
 pub mod policy;
 pub mod request;
@@ -86,3 +90,4 @@ pub mod slots;
 pub mod store;
 pub mod tally;
 pub mod telemetry;
+pub mod traces;

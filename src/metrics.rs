@@ -22,21 +22,25 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use crate::catalog::Catalog;
+use crate::decision_log::DecisionLog;
 use crate::pdp::Pdp;
 use crate::slots::Slots;
 use crate::store::PolicyStore;
+use crate::traces::Tracer;
 use text::{Kind, Text};
 
-pub use calls::{Calls, CountCalls};
+pub use calls::{Call, Calls};
 pub use decisions::{Decisions, Failure, Reason, Refusal};
 
 mod cache;
 mod calls;
 mod connections;
+mod decision_log;
 mod decisions;
 mod process;
 mod store;
 mod text;
+mod traces;
 
 /// The text format that every version of Prometheus reads.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -73,19 +77,22 @@ impl Metrics {
 
 /// What a scrape reads.
 #[derive(Debug)]
-struct Sources {
-    metrics: Metrics,
-    pdp: Arc<Pdp>,
-    store: Arc<dyn PolicyStore>,
+#[expect(missing_docs, reason = "named as their types")]
+pub struct Sources {
+    pub metrics: Metrics,
+    pub pdp: Arc<Pdp>,
+    pub store: Arc<dyn PolicyStore>,
+    pub decision_log: DecisionLog,
+    pub tracer: Tracer,
 }
 
 /// The route. The server binds it with those of health.
-pub fn routes(metrics: Metrics, pdp: Arc<Pdp>, store: Arc<dyn PolicyStore>) -> Router {
-    Router::new().route("/metrics", get(scrape)).with_state(Arc::new(Sources { metrics, pdp, store }))
+pub fn routes(sources: Sources) -> Router {
+    Router::new().route("/metrics", get(scrape)).with_state(Arc::new(sources))
 }
 
 async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    let Sources { metrics: Metrics { calls, decisions, connections, started }, pdp, store } = &*sources;
+    let Sources { metrics: Metrics { calls, decisions, connections, started }, pdp, store, .. } = &*sources;
     let mut text = Text::default();
     text.family("ecs_authz_build_info", Kind::Gauge, "The version of this program.");
     text.sample("ecs_authz_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -94,6 +101,10 @@ async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
     connections::write(connections, &mut text);
     cache::write(&pdp.cache_counters().await, &mut text);
     store::write(&**store, &mut text);
+    decision_log::write(&sources.decision_log.counters(), &mut text);
+    if let Some(spans) = sources.tracer.counters() {
+        traces::write(&spans, &mut text);
+    }
     process::write(*started, &mut text);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text.finish())
 }

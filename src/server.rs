@@ -17,6 +17,7 @@ use crate::decision_log::{self, DecisionLog};
 use crate::grpc::authorize::Authorize;
 use crate::grpc::ext_authz::ExtAuthz;
 use crate::grpc::limits::CallLimits;
+use crate::grpc::observe::ObserveCalls;
 use crate::grpc::peer::{Callers, ClientNames};
 use crate::grpc::{self, FILE_DESCRIPTOR_SET};
 use crate::health;
@@ -25,6 +26,7 @@ use crate::pdp::{Defaults, Pdp};
 use crate::store::cache::PolicyCache;
 use crate::store::directory::OpenError;
 use crate::store::{PolicyStore, postgres};
+use crate::traces::{Tracer, TracesError};
 
 use admin::AdminListener;
 pub use admin::AdminListenerError;
@@ -145,6 +147,9 @@ pub enum StartError {
     /// The decision log can't be kept.
     #[error(transparent)]
     DecisionLog(#[from] decision_log::OpenError),
+    /// Traces can't be made.
+    #[error("traces: {0}")]
+    Traces(#[from] TracesError),
     /// Policies can't be administered as it is configured.
     #[error("the policy admin service can't be served: {}", postgres::causes(.0))]
     Admin(#[from] AdminListenerError),
@@ -167,6 +172,8 @@ pub struct RunningServer {
     pub certificates: Certificates,
     /// What is recorded of decisions: to be opened again, and to be counted.
     pub decision_log: DecisionLog,
+    /// What sends spans.
+    pub tracer: Tracer,
     health: GrpcHealth,
     /// Says how the server is until it stops.
     health_report: JoinHandle<()>,
@@ -224,7 +231,12 @@ impl RunningServer {
         let log = config.config.decision_log.as_ref();
         let log = log.map_or(Ok(DecisionLog::off()), |log| DecisionLog::open(log, pdp.catalog()))?;
         let limits = limits::of_decisions(&config.config.limits);
+        let tracer = match &config.config.traces {
+            Some(traces) => Tracer::start(&traces.collector, traces.sample_ratio)?,
+            None => Tracer::off(),
+        };
         let decisions = Decisions { pdp: pdp.clone(), log: log.clone(), metrics: metrics.clone(), limits };
+        let observe = ObserveCalls { calls: metrics.calls.clone(), tracer: tracer.clone() };
         let Bound { grpc, grpc_addr, socket, http, http_addr, mut certificates } =
             Bound::new(&config).await?;
         let phase = watch::Sender::new(Phase::Serving);
@@ -232,22 +244,25 @@ impl RunningServer {
         let mut listeners = JoinSet::new();
         let mut admin_addr = None;
         if let Some(admin) = &config.config.admin {
-            let (pdp, certificates) = (pdp.clone(), &mut certificates);
+            let (pdp, observe, certificates) = (pdp.clone(), observe.clone(), &mut certificates);
             let admin = (admin, &config.config.limits);
             let admin =
-                AdminListener::open(admin, &config.policies, &store, pdp, &metrics, certificates).await?;
+                AdminListener::open(admin, &config.policies, &store, pdp, observe, certificates).await?;
             admin_addr = Some(admin.addr);
             listeners.spawn(admin.serve(PhaseWatch::of(&phase)));
         }
         let max_age = MaxAge::new(&config.config.connections);
         for incoming in [Some(grpc), socket].into_iter().flatten() {
             let incoming = incoming.at_most(places.clone());
-            let server = grpc_server(decisions.clone(), &config.config, &health)?;
+            let server = grpc_server(decisions.clone(), observe.clone(), &config.config, &health)?;
             listeners.spawn(connections::serve(incoming, server, max_age, PhaseWatch::of(&phase)));
         }
         let sources = sources(&store, &log, &certificates, &phase);
         let health_report = tokio::spawn(health.clone().follow(sources.clone(), PhaseWatch::of(&phase)));
-        let routes = health::routes(sources).merge(metrics::routes(metrics, pdp, store.store()));
+        let (decision_log, policies) = (log.clone(), store.store());
+        let counted =
+            metrics::Sources { metrics, pdp, store: policies, decision_log, tracer: tracer.clone() };
+        let routes = health::routes(sources).merge(metrics::routes(counted));
         let closes = || PhaseWatch::of(&phase).reaches(Phase::Closing);
         let mut http_tasks = JoinSet::new();
         http_tasks.spawn(axum::serve(http, routes).with_graceful_shutdown(closes()).into_future());
@@ -260,6 +275,7 @@ impl RunningServer {
             admin_addr,
             certificates,
             decision_log: log,
+            tracer,
             health,
             health_report,
             phase,
@@ -349,7 +365,12 @@ fn services(config: &Config) -> impl Iterator<Item = &'static str> {
 }
 
 /// What the gRPC listener serves.
-fn grpc_server(decisions: Decisions, config: &Config, health: &GrpcHealth) -> Result<GrpcServer, StartError> {
+fn grpc_server(
+    decisions: Decisions,
+    observe: ObserveCalls,
+    config: &Config,
+    health: &GrpcHealth,
+) -> Result<GrpcServer, StartError> {
     let Config { ext_authz, callers, .. } = config.clone();
     let Decisions { pdp, log, metrics, limits } = decisions;
     let served: Vec<&str> = services(config).chain(["grpc.health.v1.Health"]).collect();
@@ -368,7 +389,7 @@ fn grpc_server(decisions: Decisions, config: &Config, health: &GrpcHealth) -> Re
     routes.add_service(health.service());
     // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
     routes.add_service(reflection(&served).build_v1()?).add_service(reflection(&served).build_v1alpha()?);
-    let transport = transport(&config.limits, CallBounds::of_decisions(&config.limits), &metrics);
+    let transport = transport(&config.limits, CallBounds::of_decisions(&config.limits), observe);
     Ok(GrpcServer::new(transport, routes.routes()))
 }
 

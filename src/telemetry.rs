@@ -1,25 +1,36 @@
-//! Logs: to standard error, for people.
+//! The log of the program itself, on standard error: a line for each event, whatever the event tells.
+//!
+//! [`format`] writes lines as text for people or as JSON for machines. A call that has a place in a trace
+//! ([`crate::traces`]) tells it in its events, so that a log is found from a trace and the other way round. What
+//! a caller or a file put into an event can't end its line or steer a terminal: control characters are written as escapes in
+//! both formats.
 
 use std::env;
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging. `RUST_LOG` chooses what; the default is `info`.
-pub fn init() {
-    let asked = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
-    let asked = if asked.is_empty() { "info" } else { &asked };
-    let (filter, refused) = match EnvFilter::try_new(asked) {
+use crate::config::LogConfig;
+use format::Format;
+
+mod format;
+
+/// Starts logging. What `RUST_LOG` asks for goes before the configuration.
+pub fn init(config: &LogConfig) {
+    let asked = env::var(EnvFilter::DEFAULT_ENV).ok().filter(|asked| !asked.is_empty());
+    let asked = asked.map(EnvFilter::try_new).transpose();
+    let (filter, refused) = match asked {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Err(error) => (None, Some(error)),
     };
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(&config.level)))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
+        .event_format(Format(config.format))
+        .fmt_fields(Format(config.format))
         .init();
     if let Some(error) = refused {
-        tracing::warn!(%error, "RUST_LOG is not understood, so the level is info");
+        tracing::warn!(%error, level = config.level, "RUST_LOG is not understood");
     }
 }

@@ -31,7 +31,8 @@ pub(super) async fn run(
         Err(error) => Err(error),
     };
     if let Err(error) = left {
-        server.decision_log.drain(shutdown.limit()).await;
+        let limit = shutdown.limit();
+        tokio::join!(server.decision_log.drain(limit), server.tracer.drain(limit));
         return Err(CommandError::Listener(error));
     }
     tracing::info!("stopping: the listeners close, calls in flight are answered");

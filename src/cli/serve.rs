@@ -15,7 +15,6 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: &ServeArgs) -> Result<u8, CommandError> {
-    telemetry::init();
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(serve(args));
     // A task that does not end must not keep the process.
@@ -27,6 +26,7 @@ async fn serve(args: &ServeArgs) -> Result<u8, CommandError> {
     // Before the ready line: whoever reads it may signal at once.
     let mut signals = Signals::listen()?;
     let loaded = args.options.load()?;
+    telemetry::init(&loaded.config.log);
     for variable in &loaded.unknown_variables {
         tracing::warn!("{variable} is no option: nothing heeds it");
     }

@@ -124,7 +124,8 @@ pub(super) fn resolve(schema: &Value, value: &mut toml::Value, folder: &Path) {
             let none = Map::new();
             let properties = schema["properties"].as_object().unwrap_or(&none);
             for (name, option) in table.iter_mut() {
-                if let Some(schema) = properties.get(name) {
+                let of_any_name = schema.get("additionalProperties");
+                if let Some(schema) = properties.get(name).or(of_any_name) {
                     resolve(schema, option, folder);
                 }
             }

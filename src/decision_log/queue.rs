@@ -97,6 +97,11 @@ impl Queue {
         Self { limit, state: Mutex::default(), work: Condvar::new(), space: Notify::new() }
     }
 
+    /// The most bytes that it holds.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Adds a line.
     pub(super) fn push(&self, line: &[u8]) -> Result<(), NoPlace> {
         let mut state = self.lock();

@@ -13,6 +13,7 @@ use crate::catalog::Catalog;
 use crate::decision::{Decision, Effect, StatementRef};
 use crate::pdp::Response;
 use crate::request::{Request, Subject};
+use crate::traces::TraceContext;
 
 /// The version of the schema. It grows when a field changes its meaning or goes, not when one comes.
 const VERSION: u8 = 1;
@@ -29,6 +30,10 @@ pub(super) struct Record<'a> {
     decision_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rpc: Option<Rpc>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +125,8 @@ impl Style {
             time: time::now(),
             decision_id: &origin.decision_id,
             request_id: self.field(Field::RequestId, origin.request_id.as_str()),
+            trace_id: origin.trace.as_ref().map(TraceContext::trace_hex),
+            span_id: origin.trace.as_ref().map(TraceContext::span_hex),
             rpc: Some(origin.rpc),
             peer: match &origin.peer {
                 Peer::Unknown => None,

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mask::{Field, Masking};
+use crate::otlp::CollectorConfig;
 use crate::policy::{Pattern, Version};
 
 /// The fewest bytes of a queue: some of the largest records.
@@ -43,6 +44,8 @@ pub struct DecisionLogConfig {
     pub file: Option<FileConfig>,
     /// Records go to standard output.
     pub stdout: Option<StdoutConfig>,
+    /// Records go to a collector.
+    pub otlp: Option<OtlpConfig>,
 }
 
 /// Which decisions are recorded.
@@ -91,6 +94,18 @@ pub struct FileConfig {
 #[serde(deny_unknown_fields)]
 pub struct StdoutConfig {
     /// What waits to be written.
+    #[serde(default)]
+    pub queue: QueueConfig,
+}
+
+/// A collector as the place of records: one OTLP log record for each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtlpConfig {
+    /// Where they are sent.
+    #[serde(default)]
+    pub collector: CollectorConfig,
+    /// What waits to be sent.
     #[serde(default)]
     pub queue: QueueConfig,
 }
@@ -169,9 +184,9 @@ impl DecisionLogConfig {
     }
 
     fn own_fault(&self) -> Option<String> {
-        if self.file.is_none() && self.stdout.is_none() {
-            let expected = "file: expected `[decision_log.file]` or `[decision_log.stdout]`";
-            return Some(format!("{expected}: else records go nowhere"));
+        if self.file.is_none() && self.stdout.is_none() && self.otlp.is_none() {
+            let expected = "expected `[decision_log.file]`, `[decision_log.stdout]` or `[decision_log.otlp]`";
+            return Some(format!("file: {expected}: else records go nowhere"));
         }
         if self.file.as_ref().is_some_and(|file| file.rotate_bytes == 0) {
             return Some("file.rotate_bytes: expected at least 1".to_owned());
@@ -203,7 +218,11 @@ impl DecisionLogConfig {
         let of_file = self.file.as_ref().and_then(|file| Some(format!("file.{}", file.queue.fault()?)));
         let of_stdout =
             || self.stdout.as_ref().and_then(|out| Some(format!("stdout.{}", out.queue.fault()?)));
-        of_file.or_else(of_stdout)
+        let of_otlp = || {
+            let otlp = self.otlp.as_ref()?;
+            Some(format!("otlp.{}", otlp.queue.fault().or_else(|| otlp.collector.fault())?))
+        };
+        of_file.or_else(of_stdout).or_else(of_otlp)
     }
 }
 
@@ -219,6 +238,7 @@ mod tests {
     fn records_go_somewhere() {
         assert!(fault("").contains("records go nowhere"));
         assert_eq!(fault("[stdout]"), "");
+        assert_eq!(fault("[otlp]"), "");
         assert_eq!(fault("[file]\npath = \"d.log\""), "");
     }
 
@@ -234,6 +254,8 @@ mod tests {
             ("[stdout]\nqueue = { when_full = \"block\" }", "decision_log.stdout.queue.block_ms"),
             ("[stdout]\nqueue = { when_full = \"block\", block_ms = 1001 }", "block_ms"),
             ("[file]\npath = \"d\"\nqueue = { block_ms = 1 }", "decision_log.file.queue.block_ms"),
+            ("[otlp]\nqueue = { bytes = 1 }", "decision_log.otlp.queue.bytes"),
+            ("[otlp]\ncollector = { timeout_ms = 0 }", "decision_log.otlp.collector.timeout_ms"),
             ("[file]\npath = \"d\"\nrotate_bytes = 0", "decision_log.file.rotate_bytes"),
         ];
         for (text, expected) in cases {

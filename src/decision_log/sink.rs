@@ -1,5 +1,6 @@
 //! A place of records as decisions see it: a queue, and what happens when it is full.
 
+use std::error::Error;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use super::Unrecorded;
-use super::queue::{NoPlace, Queue};
+use super::queue::{Chunk, NoPlace, Queue};
 use super::settings::{QueueConfig, WhenFull};
 
 /// How often dropped records are told.
@@ -22,10 +23,12 @@ pub(super) struct Sink {
     pub(super) when_full: WhenFull,
     budget: Duration,
     /// Whether the last attempt to write failed.
-    pub(super) is_failing: AtomicBool,
+    is_failing: AtomicBool,
     /// Whether the writer ended.
     pub(super) ended: watch::Sender<bool>,
-    pub(super) written: AtomicU64,
+    written: AtomicU64,
+    write_errors: AtomicU64,
+    dropped_rejected: AtomicU64,
     dropped_full: AtomicU64,
     dropped_stopped: AtomicU64,
     refused: AtomicU64,
@@ -37,18 +40,24 @@ pub(super) struct Sink {
 /// What became of the records of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkCounters {
-    /// `file` or `stdout`.
+    /// `file`, `stdout` or `otlp`.
     pub sink: &'static str,
-    /// Records that were written.
+    /// Records that were written, or that the collector took.
     pub written: u64,
+    /// Attempts to write that failed.
+    pub write_errors: u64,
     /// Records that were dropped because the queue was full.
     pub dropped_full: u64,
     /// Records that were dropped because the server stopped.
     pub dropped_stopped: u64,
+    /// Records that the collector did not want.
+    pub dropped_rejected: u64,
     /// Decisions that were not answered because they could not be recorded.
     pub refused: u64,
     /// The bytes that wait to be written.
     pub queued_bytes: usize,
+    /// The most bytes that may wait.
+    pub queue_bytes_limit: usize,
     /// Whether the last attempt to write failed.
     pub is_failing: bool,
 }
@@ -63,6 +72,8 @@ impl Sink {
             is_failing: AtomicBool::new(false),
             ended: watch::Sender::new(false),
             written: AtomicU64::new(0),
+            write_errors: AtomicU64::new(0),
+            dropped_rejected: AtomicU64::new(0),
             dropped_full: AtomicU64::new(0),
             dropped_stopped: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -144,6 +155,26 @@ impl Sink {
         }
     }
 
+    /// For the writer: what it has in hand can't be written. That is told once, until it can.
+    pub(super) fn failed(&self, error: &(dyn Error + 'static)) {
+        self.write_errors.fetch_add(1, Ordering::Relaxed);
+        if !self.is_failing.swap(true, Ordering::Relaxed) {
+            tracing::error!(sink = self.name, error, "the decision log can't be written");
+        }
+    }
+
+    /// For the writer: this is written, but for those that are not wanted there. Where none was, the sink is no better than
+    /// before, and yet the next records may be: a sink that refuses would else never be offered one.
+    pub(super) fn finished(&self, chunk: &Chunk, rejected: u64) {
+        let written = chunk.records - rejected;
+        if self.is_failing.swap(false, Ordering::Relaxed) && written > 0 {
+            tracing::info!(sink = self.name, "the decision log is written again");
+        }
+        self.written.fetch_add(written, Ordering::Relaxed);
+        self.dropped_rejected.fetch_add(rejected, Ordering::Relaxed);
+        self.queue.finished(chunk.bytes.len(), chunk.records);
+    }
+
     /// Records that were not written before the end.
     pub(super) fn count_stopped(&self, records: u64) {
         self.dropped_stopped.fetch_add(records, Ordering::Relaxed);
@@ -154,10 +185,13 @@ impl Sink {
         SinkCounters {
             sink: self.name,
             written: load(&self.written),
+            write_errors: load(&self.write_errors),
+            dropped_rejected: load(&self.dropped_rejected),
             dropped_full: load(&self.dropped_full),
             dropped_stopped: load(&self.dropped_stopped),
             refused: load(&self.refused),
             queued_bytes: self.queue.waiting().0,
+            queue_bytes_limit: self.queue.limit(),
             is_failing: self.is_failing(),
         }
     }

@@ -9,6 +9,20 @@ pub(super) fn now() -> String {
     rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
+/// The time now, in nanoseconds since 1970.
+pub(super) fn nanos_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Nanoseconds since 1970, of a time as [`now`] writes it.
+pub(super) fn parse_nanos(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let days = days(number(0, 4)?, number(5, 7)?, number(8, 10)?)?;
+    let seconds = days * SECONDS_PER_DAY + number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(number(20, 26)? * 1_000)
+}
+
 fn rfc3339(since_1970: Duration) -> String {
     let (days, second) = (since_1970.as_secs() / SECONDS_PER_DAY, since_1970.as_secs() % SECONDS_PER_DAY);
     let (year, month, day) = date(days);
@@ -30,6 +44,16 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// The days from 1970 to a date: `days_from_civil` of the same algorithms.
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    let year = if month > 2 { year } else { year.checked_sub(1)? };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let from_march = (month + 9) % 12;
+    let day_of_year = (153 * from_march + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +72,8 @@ mod tests {
         ];
         for (seconds, nanos, expected) in cases {
             assert_eq!(rfc3339(Duration::new(seconds, nanos)), expected);
+            let micros = u64::from(nanos / 1_000);
+            assert_eq!(parse_nanos(expected), Some(seconds * 1_000_000_000 + micros * 1_000));
         }
     }
 }

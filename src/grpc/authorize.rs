@@ -12,7 +12,7 @@ use super::limits::CallLimits;
 use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
 use super::render::{self, Rendering};
 use super::status::{CallError, invalid};
-use super::{deadline, parse, pb, peer, permission};
+use super::{deadline, parse, pb, peer, permission, span};
 use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
 use crate::clock;
 use crate::decision::DenyReason;
@@ -22,6 +22,7 @@ use crate::pdp::{self, Pdp};
 use crate::policy::{Pattern, Version};
 use crate::request::{self, Identity, InvalidRequest, check_call};
 use crate::slots::{Slot, Slots};
+use crate::traces::{self, TraceContext};
 
 /// The most requests of a batch.
 const MAX_BATCH: usize = 1_000;
@@ -48,6 +49,7 @@ pub struct Authorize {
 struct Terms {
     rpc: Rpc,
     peer: Peer,
+    trace: Option<TraceContext>,
     deadline: Instant,
     patience: Patience,
 }
@@ -55,7 +57,7 @@ struct Terms {
 impl Terms {
     fn of<T>(request: &Request<T>, rpc: Rpc, patience: Patience, limits: &CallLimits) -> Self {
         let deadline = deadline::of(request, limits.budget);
-        Self { rpc, peer: peer::recorded(request), deadline, patience }
+        Self { rpc, peer: peer::recorded(request), trace: traces::current(), deadline, patience }
     }
 }
 
@@ -91,6 +93,7 @@ impl Authorize {
             decision_id: decision_id.clone(),
             request_id: request_id.clone(),
             peer: terms.peer.clone(),
+            trace: terms.trace.clone(),
             started,
         };
         let parsed = parse::request(message);
@@ -105,6 +108,10 @@ impl Authorize {
             Ok((response, explain)) => {
                 entry.decided(&response, self.pdp.catalog()).await?;
                 self.decisions.decided(&response);
+                // A batch has many.
+                if terms.rpc == Rpc::Authorize {
+                    span::decided(&response, self.pdp.catalog(), &decision_id);
+                }
                 let rendering = Rendering { decision_id, request_id, explain };
                 Ok(render::response(&response, self.pdp.catalog(), rendering))
             }
@@ -164,7 +171,10 @@ impl AuthorizationService for Authorize {
         let _slot = self.admit()?;
         let terms = Terms::of(&request, Rpc::Authorize, Patience::UntilDeadline, &self.limits);
         let decided = self.authorize_one(request.into_inner(), &terms).await;
-        let response = decided.inspect_err(|error| self.decisions.failed(error.failure()))?;
+        let response = decided.inspect_err(|error| {
+            self.decisions.failed(error.failure());
+            span::failed(error.failure());
+        })?;
         record(&response);
         Ok(Response::new(response))
     }
@@ -180,6 +190,7 @@ impl AuthorizationService for Authorize {
             let expected = format!("expected 1 to {MAX_BATCH} requests, found {}", requests.len());
             return Err(invalid("requests", expected).into());
         }
+        span::batch(requests.len());
         let mut results = Vec::with_capacity(requests.len());
         for message in requests {
             let request_id = message.request_id.clone();

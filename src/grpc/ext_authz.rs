@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::deadline::{self, TooLate};
 use super::limits::CallLimits;
+use super::span;
 use super::wire::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use super::wire::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use crate::clock;
@@ -21,6 +22,7 @@ use crate::decision_log::{DecisionLog, Entry, Failure, Origin, Peer, Rpc, Unreco
 use crate::grpc::peer;
 use crate::metrics::{self, Decisions};
 use crate::pdp::{self, DecideError, Pdp};
+use crate::traces;
 
 pub use identity::{Fields, IdentityHeaders, JwtMetadata, Mtls, MtlsPrincipal, PrincipalSource};
 
@@ -88,7 +90,9 @@ impl ExtAuthz {
         let decision_id = clock::decision_id();
         let question = render::Question::new(&decision_id, &attributes);
         let request_id = parse::request_id(&attributes);
-        let origin = Origin { rpc: Rpc::Check, decision_id: decision_id.clone(), request_id, peer, started };
+        traces::join(|| parse::trace(&attributes));
+        let (rpc, trace) = (Rpc::Check, traces::current());
+        let origin = Origin { rpc, decision_id: decision_id.clone(), request_id, peer, trace, started };
         let parsed = parse::request(&self.config, &attributes);
         let entry = self.log.entry(origin, parsed.as_ref().ok());
         match &parsed {
@@ -98,6 +102,7 @@ impl ExtAuthz {
                 match entry.denied(reason.name(), parse::unread(&attributes)).await {
                     Ok(()) => {
                         self.decisions.denied(reason);
+                        span::denied(reason, &decision_id);
                         render::denial(denial, &question)
                     }
                     Err(Unrecorded) => self.unrecorded(&question),
@@ -124,6 +129,7 @@ impl ExtAuthz {
                 match entry.decided(&response, self.pdp.catalog()).await {
                     Ok(()) => {
                         self.decisions.decided(&response);
+                        span::decided(&response, self.pdp.catalog(), decision_id);
                         render::response(&response, self.pdp.catalog(), question)
                     }
                     Err(Unrecorded) => self.unrecorded(question),
@@ -131,13 +137,13 @@ impl ExtAuthz {
             }
             Ok(Err(error)) => {
                 entry.failed(Failure::Unavailable);
-                self.decisions.failed(metrics::Failure::Unavailable);
+                self.failed(metrics::Failure::Unavailable);
                 tracing::error!(decision_id, error = &error as &dyn std::error::Error, "no decision");
                 render::error("Authorization is not available.", question)
             }
             Err(TooLate) => {
                 entry.failed(Failure::DeadlineExceeded);
-                self.decisions.failed(metrics::Failure::DeadlineExceeded);
+                self.failed(metrics::Failure::DeadlineExceeded);
                 tracing::warn!(decision_id, "no decision within the deadline");
                 render::error("Authorization took too long.", question)
             }
@@ -147,7 +153,7 @@ impl ExtAuthz {
     /// A check that finds no place is an error like any other of ours, counted and not recorded: to refuse must cost less
     /// than to decide.
     fn shed(&self, check: CheckRequest) -> CheckResponse {
-        self.decisions.failed(metrics::Failure::Shed);
+        self.failed(metrics::Failure::Shed);
         let (attributes, decision_id) = (check.attributes.unwrap_or_default(), clock::decision_id());
         let question = render::Question::new(&decision_id, &attributes);
         tracing::debug!(decision_id, "no decision: too many are in the making");
@@ -156,8 +162,13 @@ impl ExtAuthz {
 
     /// The client is told no more than of other faults of ours.
     fn unrecorded(&self, question: &render::Question<'_>) -> CheckResponse {
-        self.decisions.failed(metrics::Failure::Unavailable);
+        self.failed(metrics::Failure::Unavailable);
         render::error("Authorization is not available.", question)
+    }
+
+    fn failed(&self, failure: metrics::Failure) {
+        self.decisions.failed(failure);
+        span::failed(failure);
     }
 }
 

@@ -9,10 +9,6 @@ use tonic::Code;
 use super::text::{Kind, Text};
 use crate::tally::{Tallies, Tally};
 
-pub use layer::CountCalls;
-
-mod layer;
-
 /// The names of the codes as other servers' metrics have them, by their numbers.
 const CODES: [&str; 17] = [
     "OK",
@@ -75,15 +71,20 @@ pub struct Calls {
 struct Method {
     service: String,
     name: String,
+    /// Both, as traces name it; nothing for what is unknown.
+    path: Option<Arc<str>>,
 }
 
 impl Calls {
     /// Calls of these methods, by service. All others are one method, `unknown`.
     pub(super) fn new(methods: impl IntoIterator<Item = (String, String)>) -> Self {
-        let methods = methods.into_iter().map(|(service, name)| Method { service, name });
-        let unknown = Method { service: "unknown".to_owned(), name: "unknown".to_owned() };
+        let methods = methods.into_iter().map(|(service, name)| {
+            let path = Some(format!("{service}/{name}").into());
+            Method { service, name, path }
+        });
+        let unknown = Method { service: "unknown".to_owned(), name: "unknown".to_owned(), path: None };
         let methods: Vec<Method> = methods.chain([unknown]).collect();
-        let paths = methods.iter().map(|Method { service, name }| format!("/{service}/{name}"));
+        let paths = methods.iter().map(|Method { service, name, .. }| format!("/{service}/{name}"));
         let by_path = paths.enumerate().map(|(method, path)| (path, method)).collect();
         Self { by_path, tallies: Tallies::new(methods.len() * WIDTH), panics: Tally::default(), methods }
     }
@@ -93,14 +94,16 @@ impl Calls {
         self.panics.add_one();
     }
 
-    fn begin(self: &Arc<Self>, path: &str) -> Call {
+    /// A call of the method with this path, such as `/grpc.health.v1.Health/Check`, begins.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, path: &str) -> Call {
         let unknown = self.methods.len().saturating_sub(1);
         let method = self.by_path.get(path).copied().unwrap_or(unknown);
         self.tallies.add(method * WIDTH + STARTED, 1);
         Call { calls: self.clone(), method, since: Instant::now(), code: Code::Cancelled }
     }
 
-    fn end(&self, method: usize, code: Code, took: Duration) {
+    fn count(&self, method: usize, code: Code, took: Duration) {
         let at = method * WIDTH;
         self.tallies.add(at + BY_CODE + usize::try_from(i32::from(code)).unwrap_or_default(), 1);
         let bucket = BOUNDS.partition_point(|(bound, _)| Duration::from_micros(*bound) < took);
@@ -178,7 +181,7 @@ impl Counts<'_> {
 
 /// A call that has begun. It ends when this does, however that comes.
 #[derive(Debug)]
-struct Call {
+pub struct Call {
     calls: Arc<Calls>,
     method: usize,
     since: Instant,
@@ -186,9 +189,22 @@ struct Call {
     code: Code,
 }
 
+impl Call {
+    /// The method, as `SERVICE/METHOD`, if it is known.
+    #[must_use]
+    pub fn method(&self) -> Option<&Arc<str>> {
+        self.calls.methods.get(self.method)?.path.as_ref()
+    }
+
+    /// Ends with this code.
+    pub fn end(mut self, code: Code) {
+        self.code = code;
+    }
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
-        self.calls.end(self.method, self.code, self.since.elapsed());
+        self.calls.count(self.method, self.code, self.since.elapsed());
     }
 }
 
@@ -217,7 +233,7 @@ mod tests {
     fn a_duration_is_counted_up_to_the_least_bound_that_holds_it() {
         let calls = Calls::new([("s".to_owned(), "m".to_owned())]);
         for took in [50_000, 50_001, 5_000_000_000, 5_000_000_001] {
-            calls.end(0, Code::Ok, Duration::from_nanos(took));
+            calls.count(0, Code::Ok, Duration::from_nanos(took));
         }
         let counted = calls.counts((0, &calls.methods[0]));
         let mut expected = [0; 17];

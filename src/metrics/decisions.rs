@@ -90,7 +90,9 @@ impl Failure {
     const ALL: [Self; 5] =
         [Self::Invalid, Self::Unavailable, Self::Behind, Self::DeadlineExceeded, Self::Shed];
 
-    fn name(self) -> &'static str {
+    /// The failure as spans tell it, too.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
             Self::Unavailable => "unavailable",

@@ -16,7 +16,7 @@ use super::{OpenStore, PolicySource, StartError, reflection};
 use crate::config::LimitsConfig;
 use crate::config::admin::{AdminConfig, SecretError};
 use crate::grpc::admin::{Access, PolicyAdmin};
-use crate::metrics::Metrics;
+use crate::grpc::observe::ObserveCalls;
 use crate::pdp::Pdp;
 use crate::store::postgres::OpenError;
 use crate::store::postgres::administration::Administration;
@@ -55,7 +55,7 @@ impl AdminListener {
         source: &PolicySource,
         store: &OpenStore,
         pdp: Arc<Pdp>,
-        metrics: &Metrics,
+        observe: ObserveCalls,
         certificates: &mut Certificates,
     ) -> Result<Self, StartError> {
         let (PolicySource::Postgres(settings), OpenStore::Postgres(store)) = (source, store) else {
@@ -69,7 +69,7 @@ impl AdminListener {
         let services = Routes::new(service)
             .add_service(reflection(&[SERVICE]).build_v1()?)
             .add_service(reflection(&[SERVICE]).build_v1alpha()?);
-        let server = GrpcServer::new(transport(limits, CALLS, metrics), services);
+        let server = GrpcServer::new(transport(limits, CALLS, observe), services);
         let (incoming, addr) = Incoming::on_port(config.addr, tls).await?;
         Ok(Self { addr, incoming, server })
     }

@@ -15,7 +15,7 @@ use super::RunningServer;
 /// How long health says NOT_SERVING to those who watch it once listeners have closed: then their watches, which would never
 /// end, are ended.
 const WATCH_GRACE: Duration = Duration::from_millis(500);
-/// How long the last records may be written where calls took all the time to stop.
+/// How long the last records may be written, and the last spans sent, where calls took all the time to stop.
 const RECORDS_GRACE: Duration = Duration::from_secs(1);
 
 /// How far a server is on its way from its start to its end. It only goes forward.
@@ -104,7 +104,8 @@ impl RunningServer {
             Ok(Drain::Complete) => limit.saturating_sub(started.elapsed()),
             Ok(Drain::CutShort) | Err(_) => Duration::ZERO,
         };
-        self.decision_log.drain(rest.max(RECORDS_GRACE)).await;
+        let rest = rest.max(RECORDS_GRACE);
+        tokio::join!(self.decision_log.drain(rest), self.tracer.drain(rest));
         outcome
     }
 

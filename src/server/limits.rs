@@ -25,7 +25,7 @@ use tower_layer::{Identity, Stack};
 use crate::config::LimitsConfig;
 use crate::grpc::guard::GuardCalls;
 use crate::grpc::limits::CallLimits;
-use crate::metrics::{CountCalls, Metrics};
+use crate::grpc::observe::ObserveCalls;
 use crate::slots::{Slot, Slots};
 
 /// How much longer than a decision a call may take: for a message that comes slowly. It ends those that never come.
@@ -72,7 +72,7 @@ impl Places {
 }
 
 /// What surrounds the services of a listener.
-pub(super) type Layers = Stack<GuardCalls, Stack<CountCalls, Identity>>;
+pub(super) type Layers = Stack<GuardCalls, Stack<ObserveCalls, Identity>>;
 
 /// What one call may be, and how many at once on a connection.
 #[derive(Debug, Clone, Copy)]
@@ -98,8 +98,8 @@ pub(super) fn of_decisions(limits: &LimitsConfig) -> CallLimits {
     }
 }
 
-/// A server within these limits. Its calls are counted.
-pub(super) fn transport(limits: &LimitsConfig, calls: CallBounds, metrics: &Metrics) -> Server<Layers> {
+/// A server within these limits. Its calls are counted and traced.
+pub(super) fn transport(limits: &LimitsConfig, calls: CallBounds, observe: ObserveCalls) -> Server<Layers> {
     Server::builder()
         .max_concurrent_streams(calls.max_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -110,8 +110,8 @@ pub(super) fn transport(limits: &LimitsConfig, calls: CallBounds, metrics: &Metr
         .http2_keepalive_timeout(Some(Duration::from_secs(limits.keepalive_timeout_seconds)))
         .http2_max_pending_accept_reset_streams(Some(limits.max_pending_resets))
         .http2_max_local_error_reset_streams(Some(limits.max_error_resets))
-        .layer(CountCalls(metrics.calls.clone()))
-        .layer(GuardCalls::new(metrics.calls.clone(), calls.time))
+        .layer(observe.clone())
+        .layer(GuardCalls::new(observe.calls, calls.time))
 }
 
 #[cfg(test)]
@@ -132,6 +132,8 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
+    use crate::metrics::Metrics;
+    use crate::traces::Tracer;
 
     /// A service that fails as the service that it is asked for says.
     #[derive(Debug, Clone)]
@@ -164,7 +166,8 @@ mod tests {
     async fn a_fault_ends_one_call_and_no_connection() {
         let metrics = Metrics::new(Arc::new(Catalog::published().unwrap()), []);
         let bounds = CallBounds { max_streams: 8, time: Duration::from_millis(50) };
-        let router = transport(&LimitsConfig::default(), bounds, &metrics).add_service(Faulty);
+        let observe = ObserveCalls { calls: metrics.calls.clone(), tracer: Tracer::off() };
+        let router = transport(&LimitsConfig::default(), bounds, observe).add_service(Faulty);
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let addr = incoming.local_addr().unwrap();
         tokio::spawn(router.serve_with_incoming(incoming));

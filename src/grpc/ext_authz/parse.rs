@@ -16,6 +16,7 @@ use crate::grpc::wire::envoy::service::auth::v3::attribute_context::HttpRequest;
 use crate::request::{
     Context, ENTERPRISE_PROJECT, InvalidRequest, MAX_CONTENT_BYTES, OVERRIDE_HEADERS, Request, RequestParts,
 };
+use crate::traces::TraceContext;
 
 /// The route's word on dependencies: `enforce`, or `report`.
 const DEPENDENCY_MODE: &str = "dependency_mode";
@@ -137,6 +138,22 @@ pub(super) fn request_id(attributes: &AttributeContext) -> String {
     let headers = http.map(Headers::of);
     let value = headers.as_ref().and_then(|headers| headers.values("x-request-id").next());
     String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+}
+
+/// The trace of the request behind Envoy, where Envoy makes none of its own: what Envoy tells of its own trace is in the metadata
+/// of its call. A client may have sent this, so it decides nothing but what is recorded.
+pub(super) fn trace(attributes: &AttributeContext) -> Option<TraceContext> {
+    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref())?;
+    let name = "traceparent";
+    // Mostly there is none, and then this costs next to nothing.
+    let is_told = match &http.header_map {
+        Some(map) => map.headers.iter().any(|header| header.key == name),
+        None => http.headers.contains_key(name),
+    };
+    let headers = is_told.then(|| Headers::of(http))?;
+    let mut parents = headers.values(name);
+    let parent = parents.next().filter(|_| parents.next().is_none())?;
+    TraceContext::parse(parent, headers.values("tracestate"))
 }
 
 fn source_ip(attributes: &AttributeContext) -> &str {

@@ -8,12 +8,13 @@ use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::CheckRequest;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::authorization_server::Authorization as _;
-use ecs_authz::metrics::{self, Metrics};
+use ecs_authz::metrics::{self, Metrics, Sources};
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::request::Identity;
 use ecs_authz::store::cache::PolicyCache;
 use ecs_authz::store::directory::DirectoryStore;
 use ecs_authz::store::{Freshness, LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreHealth};
+use ecs_authz::traces::Tracer;
 use libtest_mimic::Trial;
 use prost::Message as _;
 use tokio::net::TcpListener;
@@ -80,7 +81,8 @@ impl Served {
             ExtAuthz::new(pdp.clone(), DecisionLog::off(), metrics.decisions.clone(), config, limits(64));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let routes = metrics::routes(metrics, pdp, store);
+        let (decision_log, tracer) = (DecisionLog::off(), Tracer::off());
+        let routes = metrics::routes(Sources { metrics, pdp, store, decision_log, tracer });
         tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
         Self { service, addr }
     }

@@ -10,13 +10,15 @@ use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::authorize::Authorize;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::grpc::guard::GuardCalls;
+use ecs_authz::grpc::observe::ObserveCalls;
 use ecs_authz::grpc::pb;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
-use ecs_authz::metrics::{self, CountCalls, Metrics};
+use ecs_authz::metrics::{self, Metrics};
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::request::{Identity, Subject};
 use ecs_authz::store::cache::PolicyCache;
 use ecs_authz::store::{LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreHealth};
+use ecs_authz::traces::Tracer;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -88,7 +90,7 @@ impl Served {
         let authorize = Authorize::service(pdp.clone(), log.clone(), decisions.clone(), limits.clone());
         let config = parsed(CONFIG).ext_authz.unwrap();
         let router = Server::builder()
-            .layer(CountCalls(metrics.calls.clone()))
+            .layer(ObserveCalls { calls: metrics.calls.clone(), tracer: Tracer::off() })
             .layer(GuardCalls::new(metrics.calls.clone(), std::time::Duration::from_secs(60)))
             .add_service(authorize)
             .add_service(ExtAuthz::new(pdp.clone(), log, decisions, config, limits).into_service());
@@ -97,7 +99,9 @@ impl Served {
         tokio::spawn(router.serve_with_incoming(incoming));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let metrics_addr = listener.local_addr().unwrap();
-        let routes = metrics::routes(metrics, pdp, store.clone());
+        let (decision_log, tracer) = (DecisionLog::off(), Tracer::off());
+        let sources = metrics::Sources { metrics, pdp, store: store.clone(), decision_log, tracer };
+        let routes = metrics::routes(sources);
         tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
         Self { store, channel: endpoint.connect().await.unwrap(), metrics_addr }
