@@ -5,11 +5,12 @@
 //! tells what became of it. Who sends keeps the queue, and decides how often to try again: spans are given up soon
 //! ([`crate::traces`]), records of decisions are not ([`crate::decision_log`]).
 //!
-//! The messages are OpenTelemetry's, in files of our own with the fields that we use, as with Envoy's contract. The SDK with
-//! its exporter is 48 crates more (29 seconds of building on two cores), among them a second HTTP client; its
-//! queue drops spans without telling how many, and knows no queue that decisions wait for. `opentelemetry-proto` alone is
-//! 14 more, for it brings the SDK along. Both ways the sending to several kinds of sinks would be ours. The tests
-//! decode what is sent with `opentelemetry-proto`, and send it through a real collector.
+//! The messages are OpenTelemetry's, in files of our own with the fields that we use, as with Envoy's contract. There are
+//! libraries for more than that. The SDK with its exporter and its bridge from `tracing` (17 crates more) has a queue that drops
+//! spans without telling how many, makes a span for each call before it is sampled, and knows no queue that decisions wait
+//! for: for records, which must keep their masks, modes and counts, all of this would be ours all the same. The crate of the
+//! messages alone, `opentelemetry-proto`, is 14 crates more, for it brings the SDK along. It decodes in the tests what is sent here, and
+//! a real collector does.
 
 pub use config::{CollectorConfig, OtlpError, Signal};
 pub use connection::{Connection, Destination, ExportError};

@@ -362,7 +362,7 @@ fn nothing_is_recorded_unless_it_is_configured() {
 fn the_shipped_configuration_is_read() {
     let shipped = include_str!("../../deploy/decision-log/ecs-authz.toml");
     let log = parsed(shipped).decision_log.unwrap();
-    assert!(log.file.is_some() && log.stdout.is_none());
+    assert!(log.file.is_some() && log.stdout.is_none() && log.otlp.is_none());
     // What is shown as a comment holds too.
     let shown: String = shipped
         .lines()
@@ -372,7 +372,7 @@ fn the_shipped_configuration_is_read() {
         })
         .collect();
     let log = parsed(&shown).decision_log.unwrap();
-    assert!(log.stdout.is_some() && log.mask_key.is_some() && !log.actions.is_empty());
+    assert!(log.stdout.is_some() && log.otlp.is_some() && log.mask_key.is_some() && !log.actions.is_empty());
 }
 
 fn the_readme_shows_a_record_and_the_least_configuration() {

@@ -63,6 +63,7 @@ mod shared_sets;
 mod support;
 mod sync;
 mod tables;
+mod telemetry;
 mod tls;
 mod tools;
 mod unanswered;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
         shared_sets::trials(),
         sync::trials(),
         tables::trials(),
+        telemetry::trials(),
         tls::trials(),
         tools::trials(),
         unanswered::trials(),

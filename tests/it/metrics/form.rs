@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use ecs_authz::server::{RunningServer, ServerConfig};
 use libtest_mimic::Trial;
 
 use super::{Scrape, action, directory};
-use crate::support::{block_on, client, http, serve, trials};
+use crate::ext_authz::parsed;
+use crate::support::{block_on, client, config, http, serve, trials};
 
 /// The alerts that are shipped.
 const ALERTS: &str = include_str!("../../../deploy/prometheus/alerts.yaml");
@@ -28,10 +30,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().chain(promtool).collect()
 }
 
-/// A scrape of a server that has done something.
+/// A scrape of a server that has done something, and that keeps a log of it and traces.
 pub(crate) async fn scrape() -> (String, String) {
     let dir = directory();
-    let server = serve(dir.path()).await;
+    let nobody = "collector = { endpoint = 'http://127.0.0.1:1' }";
+    let of_file = parsed(&format!("[decision_log.otlp]\n{nobody}\n[traces]\n{nobody}"));
+    let config = ServerConfig { config: of_file, ..config(dir.path()) };
+    let server = RunningServer::start(config).await.expect("a server");
     client(&server).await.authorize(action("os-start")).await.unwrap();
     http(server.http_addr, "GET", "/metrics").await
 }
