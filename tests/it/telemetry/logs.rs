@@ -141,7 +141,7 @@ fn the_shipped_configuration_is_read() {
     let shown = shipped.replace("# ca =", "ca =").replace("# header_files =", "header_files =");
     let collector = parsed(&shown).traces.unwrap().collector;
     assert!(collector.ca.is_some() && collector.header_files.contains_key("authorization"));
-    let (_, section) = include_str!("../../../README.md").split_once("### Logs and traces\n").unwrap();
+    let (_, section) = include_str!("../../../README.md").split_once("## Logs and traces\n").unwrap();
     let block = section.split_once("```toml\n").unwrap().1.split("```").next().unwrap();
     assert_eq!(parsed(block).log.format, LogFormat::Json);
     assert!(parsed(block).traces.is_some());

@@ -194,6 +194,7 @@ fn a_real_collector_understands_all_of_it() {
             }
             assert_eq!(record.event_name, "ecs_authz.decision");
         }
-        assert_eq!(spans[2].status, None);
+        // No error: the caller's fault is none of the server's.
+        assert_eq!(spans[2].status.as_ref().map_or(0, |status| status.code), 0);
     });
 }
