@@ -297,12 +297,16 @@ mod tests {
     fn files_are_named_from_the_folder_of_the_file_that_names_them() {
         let token = "[[admin.token]]\nname = 'ci'\nfile = ";
         let admin = format!("[admin]\naddr = '127.0.0.1:1'\n{token}'t'\n{}'/u'", token.replace("ci", "cd"));
-        let layers = layers(Some(&format!("tables = ['a', '/b']\n{admin}")), &[]);
+        let collector = "[traces.collector]\nca = 'c'\nheader_files = { a = 'h', b = '/i' }";
+        let layers = layers(Some(&format!("tables = ['a', '/b']\n{admin}\n{collector}")), &[]);
         let folder = layers.file.clone().unwrap().parent().unwrap().to_owned();
         let config = layers.load().unwrap().config;
         assert_eq!(config.tables, [folder.join("a"), "/b".into()]);
         let files: Vec<PathBuf> = config.admin.unwrap().token.into_iter().map(|token| token.file).collect();
         assert_eq!(files, [folder.join("t"), "/u".into()]);
+        let collector = config.traces.unwrap().collector;
+        assert_eq!(collector.ca, Some(folder.join("c")));
+        assert_eq!(collector.header_files.into_values().collect::<Vec<_>>(), [folder.join("h"), "/i".into()]);
     }
 
     #[test]

@@ -159,6 +159,10 @@ mod tests {
             ("decision_log.mask.path", Kind::Text),
             ("decision_log.sample_allows", Kind::Whole),
             ("decision_log.file.queue.when_full", Kind::Text),
+            ("decision_log.otlp.collector.endpoint", Kind::Text),
+            ("log.format", Kind::Text),
+            ("traces.sample_ratio", Kind::Number),
+            ("traces.collector.header_files", Kind::Tables),
         ] {
             assert_eq!(leaf(name).kind, kind, "{name}");
         }
