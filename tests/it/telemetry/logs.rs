@@ -46,6 +46,10 @@ impl Drop for Logging {
 
 impl Logging {
     fn start(sections: &str, rust_log: Option<&str>) -> Self {
+        Self::start_with(sections, rust_log.map(|level| ("RUST_LOG", level)))
+    }
+
+    fn start_with<'a>(sections: &str, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let (dir, policies) = (PolicyDir::new(), policies());
         dir.write("config.toml", &format!("{sections}\n{CONFIG}"));
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
@@ -53,7 +57,7 @@ impl Logging {
         command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--policies"]);
         command.arg(policies.path()).arg("--config").arg(dir.path().join("config.toml"));
         command.stdout(Stdio::piped()).stderr(log).env_remove("RUST_LOG");
-        let mut child = command.envs(rust_log.map(|level| ("RUST_LOG", level))).spawn().expect("the program");
+        let mut child = command.envs(variables).spawn().expect("the program");
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).expect("a line");
         let addr = ready.trim_start_matches("ready on ").split(',').next().unwrap().to_owned();
@@ -148,8 +152,10 @@ fn what_is_no_level_is_named_at_the_start() {
 fn a_caller_can_not_forge_a_line() {
     let hostile = "a\n2026-01-01T00:00:00.000000Z ERROR forged\r\u{1b}[31m\u{9b}31m\u{7}";
     for format in ["json", "text"] {
-        let logging =
-            Logging::start(&format!("[log]\nformat = '{format}'\nlevel = 'trace,h2=off,hyper=off'"), None);
+        let sections = format!("[log]\nformat = '{format}'\nlevel = 'trace,h2=off,hyper=off'");
+        // What is no option is told by its name: here, text of somebody else is in an event for certain.
+        let variable = format!("ECS_AUTHZ_{hostile}");
+        let logging = Logging::start_with(&sections, [(variable.as_str(), "x")]);
         block_on(async {
             let mut client = AuthorizationClient::new(logging.channel().await);
             let check = || Check::new(hostile, &format!("/{hostile}"));
@@ -164,7 +170,9 @@ fn a_caller_can_not_forge_a_line() {
             client.authorize(request).await.unwrap();
         });
         let lines = logging.stop();
-        assert!(lines.iter().any(|line| line.contains("denied") || line.contains("decided")), "{lines:?}");
+        for told in ["decided", "forged", "is no option"] {
+            assert!(lines.iter().any(|line| line.contains(told)), "{told} in {lines:?}");
+        }
         for line in &lines {
             assert!(!line.contains(char::is_control), "{line:?}");
             assert!(!line.starts_with("2026-01-01T00:00:00"), "{line}");
