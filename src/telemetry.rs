@@ -1,6 +1,6 @@
 //! The log of the program itself, on standard error: a line for each event, whatever the event tells.
 //!
-//! [`format`] writes lines as text for people or as JSON for machines. A call that has a place in a trace
+//! Lines are text for people or JSON for machines. A call that has a place in a trace
 //! ([`crate::traces`]) tells it in its events, so that a log is found from a trace and the other way round. What
 //! a caller or a file put into an event can't end its line or steer a terminal: control characters are written as escapes in
 //! both formats.

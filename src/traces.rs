@@ -3,7 +3,7 @@
 //! [`Tracer::begin`] reads the caller's W3C trace context from a call's headers and decides whether the call is recorded: as the
 //! caller says, or else by the configured ratio. While the call runs, its [`TracedCall`] is in a local of its task,
 //! where [`current`] finds the trace for logs and records, and [`note`] adds what was decided. Its end makes a span, which a
-//! queue of [`QUEUE_SPANS`] hands to a thread that sends them in batches ([`exporter`]). Nobody waits for that thread: without a
+//! queue of [`QUEUE_SPANS`] hands to a thread that sends them in batches. Nobody waits for that thread: without a
 //! place in the queue, a span is dropped and counted.
 //!
 //! Without a tracer and without a caller's trace, a call costs one look at its headers: there is no span, nothing is
