@@ -76,7 +76,7 @@ impl Logging {
     /// Stops it. The lines of its log.
     fn stop(mut self) -> Vec<String> {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
         assert!(self.child.wait().expect("an end").success());
         let log = std::fs::read_to_string(self.dir.path().join("log")).expect("text");
         log.lines().map(str::to_owned).collect()

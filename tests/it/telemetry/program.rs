@@ -45,7 +45,8 @@ fn at_the_signal_to_stop_all_that_waits_arrives_where_the_variables_say() {
             client.authorize(with(action("os-start"), headers)).await.expect("a decision");
         }
     });
-    assert!(serving.terminate().success());
+    serving.signal("TERM");
+    assert!(serving.end().success());
     let (spans, records) = (collector.spans(), collector.records());
     assert_eq!((spans.len(), records.len()), (600, 700));
     assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE));
