@@ -19,8 +19,9 @@ pub use row::{Absence, Form, MemberSource, Origin, RowKey, RowResource, Text, Va
 pub use table::{TableError, TableFault};
 pub use template::TemplateFault;
 
-use route::{RouteTable, Segments};
+use route::RouteTable;
 use row::{Route, Row};
+use segments::Segments;
 
 mod action_set;
 mod body;
@@ -33,6 +34,7 @@ mod path;
 mod published;
 mod route;
 mod row;
+mod segments;
 mod table;
 mod template;
 
@@ -214,9 +216,14 @@ impl Catalog {
         target: &'p str,
         body: &Body,
     ) -> Result<Call<'_, 'p>, ResolveError> {
-        let path = CanonicalPath::parse(target)?;
-        let unknown = || self.unknown_operation(&path);
-        let segments = Segments::of(&path).ok_or_else(unknown)?;
+        let segments = match Segments::plain(target) {
+            Some(segments) => segments,
+            None => {
+                let segments = Segments::of(&CanonicalPath::parse(target)?);
+                segments.ok_or(ResolveError::UnknownOperation { methods: Vec::new() })?
+            }
+        };
+        let unknown = || self.unknown_operation(&segments);
         let route = self.routes.find(method, &segments).ok_or_else(unknown)?;
         let operation = match self.targets.get(route.index()).ok_or_else(unknown)? {
             Target::Operation(index) => *index,
@@ -230,10 +237,8 @@ impl Catalog {
         Ok(Call::new(operation, segments))
     }
 
-    fn unknown_operation(&self, path: &CanonicalPath<'_>) -> ResolveError {
-        let mut methods: Vec<String> = Segments::of(path)
-            .map(|segments| self.routes.methods(&segments).map(ToOwned::to_owned).collect())
-            .unwrap_or_default();
+    fn unknown_operation(&self, segments: &Segments<'_>) -> ResolveError {
+        let mut methods: Vec<String> = self.routes.methods(segments).map(ToOwned::to_owned).collect();
         methods.sort();
         ResolveError::UnknownOperation { methods }
     }

@@ -157,10 +157,9 @@ fn sole_key(content: &[u8]) -> Result<Cow<'_, str>, BodyFault> {
 }
 
 fn content_has_member(content: &[u8], path: &str) -> Presence {
-    let names: Vec<&str> = path.split('.').collect();
     let mut occurrences = 0;
     let read = ObjectReader::new(content).and_then(|mut reader| {
-        count_members(&mut reader, &names, &mut occurrences)?;
+        count_members(&mut reader, path, &mut occurrences)?;
         reader.end()
     });
     match (read, occurrences) {
@@ -171,34 +170,33 @@ fn content_has_member(content: &[u8], path: &str) -> Presence {
     }
 }
 
-/// Counts the members at the path `names` in the object that starts here, through lists as well. Some readers fold
+/// Counts the members at `path` in the object that starts here, through lists as well. Some readers fold
 /// letter case, so a name in another one counts.
 fn count_members(
     reader: &mut ObjectReader<'_>,
-    names: &[&str],
+    path: &str,
     occurrences: &mut usize,
 ) -> Result<(), JsonFault> {
-    reader.object(&mut |reader, key| match names.split_first() {
-        Some((name, rest)) if key.decoded().eq_ignore_ascii_case(name) => {
-            if rest.is_empty() {
-                *occurrences += 1;
-                return reader.skip_value();
-            }
-            count_below(reader, rest, occurrences)
+    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    reader.object(&mut |reader, key| {
+        if !key.decoded().eq_ignore_ascii_case(name) {
+            return reader.skip_value();
         }
-        _ => reader.skip_value(),
+        match rest {
+            Some(rest) => count_below(reader, rest, occurrences),
+            None => {
+                *occurrences += 1;
+                reader.skip_value()
+            }
+        }
     })
 }
 
-fn count_below(
-    reader: &mut ObjectReader<'_>,
-    names: &[&str],
-    occurrences: &mut usize,
-) -> Result<(), JsonFault> {
+fn count_below(reader: &mut ObjectReader<'_>, path: &str, occurrences: &mut usize) -> Result<(), JsonFault> {
     if reader.at_array() {
-        reader.array(&mut |reader| count_below(reader, names, occurrences))
+        reader.array(&mut |reader| count_below(reader, path, occurrences))
     } else if reader.at_object() {
-        count_members(reader, names, occurrences)
+        count_members(reader, path, occurrences)
     } else {
         reader.skip_value()
     }

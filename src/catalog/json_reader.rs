@@ -219,13 +219,15 @@ impl<'a> ObjectReader<'a> {
         self.expect(b'"')?;
         let start = self.at;
         loop {
-            match self.peek().ok_or(JsonFault::Truncated)? {
-                b'"' => break,
-                b'\\' => self.escape()?,
-                byte if byte.is_ascii_control() && byte != 0x7f => {
-                    return Err(JsonFault::Syntax(self.at));
-                }
-                _ => self.at += 1,
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            // RFC 8259, section 7: all else stands for itself.
+            let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..=0x1f);
+            let plain = rest.iter().position(is_special).ok_or(JsonFault::Truncated)?;
+            self.at += plain;
+            match rest.get(plain) {
+                Some(b'"') => break,
+                Some(b'\\') => self.escape()?,
+                _ => return Err(JsonFault::Syntax(self.at)),
             }
         }
         // INVARIANT: both ends are at an ASCII quote, so they are character boundaries.

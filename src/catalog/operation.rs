@@ -6,8 +6,8 @@ use super::ActionId;
 use super::body::{Body, Presence};
 use super::member::Seen;
 use super::path;
-use super::route::Segments;
 use super::row::{Route, Row, RowKey, RowResource, Text, ValueSource};
+use super::segments::Segments;
 use super::table::PROJECT;
 use super::template::{self, Segment};
 
@@ -40,12 +40,25 @@ pub struct Operation {
     pub keys: Box<[RowKey]>,
     /// The placeholders of the route and their positions among its segments.
     placeholders: Box<[(Box<str>, usize)]>,
+    /// The position of the project's placeholder, if the route has one. Every call asks for it.
+    project: Option<usize>,
+    /// The dependencies for every choice of the members of `body_dependencies` that a body may have: the bit of a choice is
+    /// the member's position. Empty if there are too many.
+    dependency_choices: Box<[Box<[ActionId]>]>,
 }
+
+/// The most members for which [`Operation::dependency_choices`] are made. No published row has more than two.
+const MAX_CHOSEN: usize = 6;
 
 impl Operation {
     /// The operation that a row is on one of its routes. `ids` finds the actions by name.
     pub(super) fn new(row: &Row, route: &Route, ids: impl Fn(&[Text]) -> Box<[ActionId]>) -> Self {
         let by_body = row.body_dependencies.iter();
+        let body_dependencies: Box<[_]> =
+            by_body.map(|entry| (entry.member.clone(), ids(&entry.dependencies))).collect();
+        let dependencies = ids(&row.dependencies);
+        let placeholders = placeholders(&route.template);
+        let project = placeholders.iter().find(|(name, _)| **name == *PROJECT);
         Self {
             title: row.title.clone(),
             method: route.method.clone(),
@@ -53,14 +66,14 @@ impl Operation {
             table: row.table.clone(),
             body_key: row.body_key.clone(),
             actions: ids(&row.actions),
-            dependencies: ids(&row.dependencies),
-            body_dependencies: by_body
-                .map(|entry| (entry.member.clone(), ids(&entry.dependencies)))
-                .collect(),
+            dependency_choices: dependency_choices(&dependencies, &body_dependencies),
+            dependencies,
+            body_dependencies,
             resource: row.resource.clone(),
             enterprise_project: row.enterprise_project.clone(),
             keys: row.keys.iter().cloned().collect(),
-            placeholders: placeholders(&route.template),
+            project: project.map(|(_, index)| *index),
+            placeholders,
         }
     }
 
@@ -84,11 +97,15 @@ impl Operation {
         if self.body_dependencies.is_empty() {
             return Cow::Borrowed(&self.dependencies);
         }
-        let by_body = self
-            .body_dependencies
-            .iter()
-            .filter(|(member, _)| body.has_member(member) != Presence::Absent)
-            .flat_map(|(_, actions)| actions);
+        let may_have = |(member, _): &(Text, _)| body.has_member(member) != Presence::Absent;
+        let by_body = self.body_dependencies.iter();
+        let choice = by_body.clone().rev().try_fold(0_usize, |choice, entry| {
+            choice.checked_mul(2)?.checked_add(usize::from(may_have(entry)))
+        });
+        if let Some(known) = choice.and_then(|choice| self.dependency_choices.get(choice)) {
+            return Cow::Borrowed(known);
+        }
+        let by_body = by_body.filter(|entry| may_have(entry)).flat_map(|(_, actions)| actions);
         Cow::Owned(self.dependencies.iter().chain(by_body).copied().collect())
     }
 }
@@ -109,7 +126,7 @@ impl<'c, 'p> Call<'c, 'p> {
     /// The project in the path, if the route has one.
     #[must_use]
     pub fn project(&self) -> Option<&'p str> {
-        self.parameters().find(|(name, _)| *name == PROJECT).map(|(_, value)| value)
+        self.segments.get(self.operation.project?)
     }
 
     /// What the call tells at this place. A value that the API may read as another one is not known.
@@ -163,6 +180,17 @@ fn is_canonical_if_uuid(value: &str) -> bool {
     let lengths = || value.split('-').map(str::len);
     let is_grouped = lengths().eq([8, 4, 4, 4, 12]) || lengths().eq([UUID_DIGITS]);
     !(is_hex && count == UUID_DIGITS) || (is_lower && is_grouped)
+}
+
+fn dependency_choices(always: &[ActionId], by_body: &[(Text, Box<[ActionId]>)]) -> Box<[Box<[ActionId]>]> {
+    if by_body.len() > MAX_CHOSEN {
+        return Box::default();
+    }
+    let choice = |choice: usize| {
+        let chosen = by_body.iter().enumerate().filter(move |(bit, _)| choice >> bit & 1 == 1);
+        always.iter().chain(chosen.flat_map(|(_, (_, actions))| actions)).copied().collect()
+    };
+    (0..1 << by_body.len()).map(choice).collect()
 }
 
 fn placeholders(template: &str) -> Box<[(Box<str>, usize)]> {

@@ -82,6 +82,18 @@ impl<'a> CanonicalPath<'a> {
         Ok(canonical)
     }
 
+    /// The path in front of the question mark at an offset, if it was checked and the query has one reading too.
+    pub(super) fn before_query(target: &'a str, at: usize) -> Option<Self> {
+        let (path, query) = target.split_at_checked(at)?;
+        let is_canonical = query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        (is_canonical && !has_method_override(query.strip_prefix('?')?)).then_some(Self { path })
+    }
+
+    /// The path, as received.
+    pub(super) fn as_str(&self) -> &'a str {
+        self.path
+    }
+
     /// The segments, as received: percent-encoding is kept. `/` has none.
     pub fn segments(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let segments = self.path.strip_prefix('/').unwrap_or(self.path);

@@ -4,11 +4,9 @@
 //! the API orders its own routes. Where a literal leads nowhere, the placeholder beside it is tried. Building is done
 //! once; matching allocates nothing.
 
-use std::collections::HashMap;
-
-use super::path::CanonicalPath;
 use super::row::{Route, Text};
-use super::template::{self, MAX_SEGMENTS, Segment};
+use super::segments::Segments;
+use super::template::{self, Segment};
 
 /// The index of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,8 +21,8 @@ impl RouteId {
 /// All routes of a catalog.
 #[derive(Debug, Default)]
 pub(super) struct RouteTable {
-    /// The root of each method's trie.
-    roots: HashMap<Text, NodeId>,
+    /// The root of each method's trie. There are a handful.
+    roots: Vec<(Text, NodeId)>,
     nodes: Vec<Node>,
     route_count: usize,
 }
@@ -34,55 +32,20 @@ struct NodeId(usize);
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Sorted by text.
+    /// Sorted by length, then by text: most comparisons are of two numbers.
     literals: Vec<(Box<str>, NodeId)>,
     placeholder: Option<NodeId>,
     route: Option<RouteId>,
 }
 
-/// The segments of a path, as many as a route can have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Segments<'a> {
-    texts: [&'a str; MAX_SEGMENTS],
-    count: usize,
-}
-
-impl<'a> Segments<'a> {
-    /// The segments, or `None` if there are more than any route has.
-    pub(super) fn of(path: &CanonicalPath<'a>) -> Option<Self> {
-        let mut segments = Self { texts: [""; MAX_SEGMENTS], count: 0 };
-        for text in path.segments() {
-            *segments.texts.get_mut(segments.count)? = text;
-            segments.count += 1;
-        }
-        Some(segments)
-    }
-
-    /// Whether the last segment ends with a format. No published literal does.
-    fn has_format(&self) -> bool {
-        self.as_slice().last().is_some_and(|last| last.ends_with(".json") || last.ends_with(".xml"))
-    }
-
-    pub(super) fn as_slice(&self) -> &[&'a str] {
-        self.texts.get(..self.count).unwrap_or_default()
-    }
-
-    pub(super) fn get(&self, index: usize) -> Option<&'a str> {
-        self.as_slice().get(index).copied()
-    }
-}
-
 impl RouteTable {
     /// Adds a route, or finds the one that matches the same requests.
     pub(super) fn add(&mut self, route: &Route) -> RouteId {
-        let root = match self.roots.get(&route.method) {
-            Some(root) => *root,
-            None => {
-                let root = self.new_node();
-                self.roots.insert(route.method.clone(), root);
-                root
-            }
-        };
+        let root = self.root(&route.method).unwrap_or_else(|| {
+            let root = self.new_node();
+            self.roots.push((route.method.clone(), root));
+            root
+        });
         let segments = template::parse(&route.template).unwrap_or_default();
         let end = segments.into_iter().fold(root, |node, segment| self.child(node, segment));
         let next = RouteId(self.route_count);
@@ -94,12 +57,16 @@ impl RouteTable {
         id
     }
 
+    fn root(&self, method: &str) -> Option<NodeId> {
+        self.roots.iter().find(|(known, _)| known == method).map(|(_, root)| *root)
+    }
+
     fn child(&mut self, parent: NodeId, segment: Segment<'_>) -> NodeId {
         let next = NodeId(self.nodes.len());
         let Some(node) = self.nodes.get_mut(parent.0) else { return next };
         let child = match segment {
             Segment::Placeholder(_) => *node.placeholder.get_or_insert(next),
-            Segment::Literal(text) => match node.literal_index(text) {
+            Segment::Literal(text) => match node.literal_index(text.as_bytes()) {
                 Ok(index) => node.literals.get(index).map_or(next, |(_, child)| *child),
                 Err(index) => {
                     node.literals.insert(index, (text.into(), next));
@@ -126,35 +93,38 @@ impl RouteTable {
         if segments.has_format() {
             return None;
         }
-        self.descend(*self.roots.get(method)?, segments.as_slice())
+        self.descend(self.root(method)?, segments, 0)
     }
 
     /// The methods for which these segments are a route.
     pub(super) fn methods(&self, segments: &Segments<'_>) -> impl Iterator<Item = &str> {
-        let methods = self.roots.keys().map(AsRef::as_ref);
+        let methods = self.roots.iter().map(|(method, _)| method.as_ref());
         methods.filter(|method| self.find(method, segments).is_some())
     }
 
-    /// Recursion ends after [`MAX_SEGMENTS`] steps and visits each node of the trie at most once.
-    fn descend(&self, node: NodeId, segments: &[&str]) -> Option<RouteId> {
+    /// Recursion ends after [`template::MAX_SEGMENTS`] steps and visits each node of the trie at most once.
+    fn descend(&self, node: NodeId, segments: &Segments<'_>, depth: usize) -> Option<RouteId> {
         let node = self.nodes.get(node.0)?;
-        let Some((segment, rest)) = segments.split_first() else { return node.route };
+        let Some(segment) = segments.bytes(depth) else { return node.route };
         let literal = node.literal_index(segment).ok().and_then(|index| node.literals.get(index));
         literal
-            .and_then(|(_, child)| self.descend(*child, rest))
-            .or_else(|| self.descend(node.placeholder?, rest))
+            .and_then(|(_, child)| self.descend(*child, segments, depth + 1))
+            .or_else(|| self.descend(node.placeholder?, segments, depth + 1))
     }
 }
 
 impl Node {
-    fn literal_index(&self, text: &str) -> Result<usize, usize> {
-        self.literals.binary_search_by(|(literal, _)| (**literal).cmp(text))
+    fn literal_index(&self, text: &[u8]) -> Result<usize, usize> {
+        let order = |literal: &[u8]| literal.len().cmp(&text.len()).then_with(|| literal.cmp(text));
+        self.literals.binary_search_by(|(literal, _)| order(literal.as_bytes()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::path::CanonicalPath;
+    use crate::catalog::template::MAX_SEGMENTS;
 
     fn table(templates: &[&'static str]) -> RouteTable {
         let mut table = RouteTable::default();

@@ -282,6 +282,9 @@ impl Stage {
     }
 
     fn hear(&self, action: ActionId, scene: &Scene<'_>) -> StageHearing<'_> {
+        if self.conditional.statements.is_empty() {
+            return StageHearing { stage: self, candidates: Vec::new() };
+        }
         let candidates = self.conditional.about(action).filter_map(|ConditionalRef { place, policy }| {
             let statement = policy.statements.get(place.index)?;
             let conditions = statement.condition_outcome(scene, action);

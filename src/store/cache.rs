@@ -13,6 +13,7 @@ use std::sync::Arc;
 use equivalent::Equivalent;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
+use rapidhash::quality::RandomState;
 
 use super::{Freshness, PolicyStore, PrincipalGrants, Revision, StoreError};
 use crate::policy::{Applicable, PolicySet};
@@ -40,7 +41,7 @@ pub struct LoadedPolicies {
 #[derive(Debug)]
 pub struct PolicyCache {
     store: Arc<dyn PolicyStore>,
-    entries: Cache<Key, Entry>,
+    entries: Cache<Key, Entry, RandomState>,
     sets: Arc<Sets>,
     /// The set of those who have no grants.
     empty: Arc<SharedSet>,
@@ -131,7 +132,9 @@ impl PolicyCache {
             .weigher(weigher)
             // By recency alone: entries of an old revision are dead however popular they were.
             .eviction_policy(EvictionPolicy::lru())
-            .build();
+            // Hashing was most of a hit. The seed is random; keys are compared as a whole, so whoever found two with one
+            // hash would slow them down and no more.
+            .build_with_hasher(RandomState::default());
         Self { store, entries, sets, empty, counts: Counts::default() }
     }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use rapidhash::quality::RandomState;
 use tokio::sync::watch;
 
 use super::{LoadFuture, PolicyStore, PrincipalGrants, Revision, StoreCounters, StoreHealth, role_grants};
@@ -62,7 +63,8 @@ pub struct DirectoryStore {
 /// All domains at one time.
 #[derive(Debug, Default)]
 struct Snapshot {
-    domains: HashMap<String, Versioned>,
+    /// Asked for every request.
+    domains: HashMap<String, Versioned, RandomState>,
 }
 
 /// A domain and its revision. One that was removed stays as an empty one, so that its revision goes on growing.
