@@ -16,8 +16,8 @@ pub struct ShutdownConfig {
     /// How many seconds a server that is told to stop says so, at `/readyz` and in `grpc.health.v1`, and still takes and
     /// answers everything: what its clients need to see it. Two failed health checks of the shipped Envoy take less than 5.
     pub delay_seconds: u64,
-    /// How many seconds calls in flight are answered after that, once the listeners have closed. Calls that decide have five
-    /// at most.
+    /// How many seconds calls in flight are answered after that, once the listeners have closed. Calls that decide have
+    /// three more than `limits.decision_budget_ms` at most: five by default.
     pub limit_seconds: u64,
 }
 
