@@ -109,6 +109,7 @@ pub enum OpenError {
 pub enum Rpc {
     Authorize,
     BatchAuthorize,
+    StreamAuthorize,
     Check,
 }
 

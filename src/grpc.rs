@@ -9,6 +9,7 @@ use prost_types::FileDescriptorSet;
 pub mod admin;
 pub mod authorize;
 mod deadline;
+pub mod departure;
 mod explanation;
 pub mod ext_authz;
 pub mod guard;
@@ -20,6 +21,7 @@ mod permission;
 pub mod render;
 mod span;
 pub mod status;
+mod stream;
 
 /// The types of `proto/`, a module for each part of a package's name.
 #[expect(

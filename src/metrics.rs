@@ -22,10 +22,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use crate::catalog::Catalog;
-use crate::decision_log::DecisionLog;
+use crate::health;
 use crate::pdp::Pdp;
 use crate::slots::Slots;
-use crate::store::PolicyStore;
 use crate::traces::Tracer;
 use text::{Kind, Text};
 
@@ -38,6 +37,7 @@ mod connections;
 mod decision_log;
 mod decisions;
 mod process;
+mod readiness;
 mod store;
 mod text;
 mod traces;
@@ -81,8 +81,7 @@ impl Metrics {
 pub struct Sources {
     pub metrics: Metrics,
     pub pdp: Arc<Pdp>,
-    pub store: Arc<dyn PolicyStore>,
-    pub decision_log: DecisionLog,
+    pub health: health::Sources,
     pub tracer: Tracer,
 }
 
@@ -92,7 +91,8 @@ pub fn routes(sources: Sources) -> Router {
 }
 
 async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
-    let Sources { metrics: Metrics { calls, decisions, connections, started }, pdp, store, .. } = &*sources;
+    let Sources { metrics: Metrics { calls, decisions, connections, started }, pdp, health, tracer } =
+        &*sources;
     let mut text = Text::default();
     text.family("ecs_authz_build_info", Kind::Gauge, "The version of this program.");
     text.sample("ecs_authz_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -100,9 +100,10 @@ async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
     decisions.write(&mut text);
     connections::write(connections, &mut text);
     cache::write(&pdp.cache_counters().await, &mut text);
-    store::write(&**store, &mut text);
-    decision_log::write(&sources.decision_log.counters(), &mut text);
-    if let Some(spans) = sources.tracer.counters() {
+    readiness::write(&health.readiness(), &mut text);
+    store::write(&*health.store, &mut text);
+    decision_log::write(&health.decision_log.counters(), &mut text);
+    if let Some(spans) = tracer.counters() {
         traces::write(&spans, &mut text);
     }
     process::write(*started, &mut text);

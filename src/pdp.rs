@@ -1,6 +1,6 @@
 //! The policy decision point: the place to start reading.
 //!
-//! A request walks one way: it is resolved to an operation, its tenant is checked, the principal's policies are
+//! A request walks one way: it is resolved to an operation, its project is checked, the principal's policies are
 //! loaded, and the call is evaluated against them. What keeps us from knowing is a [`DecideError`], which is no
 //! decision and can't become one.
 

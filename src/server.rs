@@ -259,9 +259,7 @@ impl RunningServer {
         }
         let sources = sources(&store, &log, &certificates, &phase);
         let health_report = tokio::spawn(health.clone().follow(sources.clone(), PhaseWatch::of(&phase)));
-        let (decision_log, policies) = (log.clone(), store.store());
-        let counted =
-            metrics::Sources { metrics, pdp, store: policies, decision_log, tracer: tracer.clone() };
+        let counted = metrics::Sources { metrics, pdp, health: sources.clone(), tracer: tracer.clone() };
         let routes = health::routes(sources).merge(metrics::routes(counted));
         let closes = || PhaseWatch::of(&phase).reaches(Phase::Closing);
         let mut http_tasks = JoinSet::new();

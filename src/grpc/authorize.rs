@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tokio::task::yield_now;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::TooLate;
 use super::limits::CallLimits;
 use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
 use super::render::{self, Rendering};
 use super::status::{CallError, invalid};
-use super::{deadline, parse, pb, peer, permission, span};
+use super::{deadline, parse, pb, peer, permission, span, stream};
 use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
 use crate::clock;
 use crate::decision::DenyReason;
@@ -36,7 +36,7 @@ enum Patience {
 }
 
 /// Answers authorization requests.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Authorize {
     pdp: Arc<Pdp>,
     log: DecisionLog,
@@ -45,8 +45,8 @@ pub struct Authorize {
 }
 
 /// How one request of a call is answered.
-#[derive(Debug)]
-struct Terms {
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
     rpc: Rpc,
     peer: Peer,
     trace: Option<TraceContext>,
@@ -58,6 +58,11 @@ impl Terms {
     fn of<T>(request: &Request<T>, rpc: Rpc, patience: Patience, limits: &CallLimits) -> Self {
         let deadline = deadline::of(request, limits.budget);
         Self { rpc, peer: peer::recorded(request), trace: traces::current(), deadline, patience }
+    }
+
+    /// For a request that has its own deadline.
+    pub(super) fn until(self, deadline: Instant) -> Self {
+        Self { deadline, ..self }
     }
 }
 
@@ -78,6 +83,31 @@ impl Authorize {
     /// A place for a decision. A call that finds none is counted and not recorded: to refuse must cost less than to decide.
     fn admit(&self) -> Result<Slot<&Slots>, CallError> {
         self.limits.admit().inspect_err(|shed| self.decisions.failed(shed.failure()))
+    }
+
+    /// Until when a request that comes now is of use.
+    pub(super) fn deadline_from(&self, now: Instant) -> Instant {
+        now + self.limits.budget
+    }
+
+    /// Answers one request of a stream, if there is a place for it.
+    pub(super) async fn admit_next(
+        &self,
+        message: pb::AuthorizeRequest,
+        terms: &Terms,
+    ) -> Result<pb::AuthorizeResponse, CallError> {
+        let _slot = self.admit()?;
+        self.authorize_next(message, terms).await
+    }
+
+    /// Answers one request of several.
+    async fn authorize_next(
+        &self,
+        message: pb::AuthorizeRequest,
+        terms: &Terms,
+    ) -> Result<pb::AuthorizeResponse, CallError> {
+        let decided = self.authorize_one(message, terms).await;
+        decided.inspect(record).inspect_err(|error| self.decisions.failed(error.failure()))
     }
 
     /// Parses, decides, records, counts and renders one request.
@@ -197,19 +227,24 @@ impl AuthorizationService for Authorize {
             // Decisions from the cache never wait, so nobody else would get a turn, nor the caller's going away or
             // the deadline be noticed.
             yield_now().await;
-            let result = match self.authorize_one(message, &terms).await {
-                Ok(response) => {
-                    record(&response);
-                    pb::batch_authorize_result::Result::Response(response)
-                }
-                Err(error) => {
-                    self.decisions.failed(error.failure());
-                    pb::batch_authorize_result::Result::Error(error.into_batch_error(request_id))
-                }
+            let result = match self.authorize_next(message, &terms).await {
+                Ok(response) => pb::batch_authorize_result::Result::Response(response),
+                Err(error) => pb::batch_authorize_result::Result::Error(error.into_batch_error(request_id)),
             };
             results.push(pb::BatchAuthorizeResult { result: Some(result) });
         }
         Ok(Response::new(pb::BatchAuthorizeResponse { results }))
+    }
+
+    type StreamAuthorizeStream = stream::Answers;
+
+    async fn stream_authorize(
+        &self,
+        request: Request<Streaming<pb::StreamAuthorizeRequest>>,
+    ) -> Result<Response<stream::Answers>, Status> {
+        let terms = Terms::of(&request, Rpc::StreamAuthorize, Patience::UntilDeadline, &self.limits);
+        let departure = peer::departure(&request);
+        Ok(Response::new(stream::answers(Arc::new(self.clone()), request.into_inner(), terms, departure)))
     }
 
     async fn list_actions(

@@ -9,8 +9,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
+use prost::bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
@@ -58,7 +60,7 @@ impl<S, B> Service<Request<B>> for GuardedService<S>
 where
     S: Service<Request<B>, Response = Response<Body>>,
 {
-    type Response = Response<Body>;
+    type Response = Response<GuardedBody>;
     type Error = S::Error;
     type Future = GuardedFuture<S::Future>;
 
@@ -93,28 +95,80 @@ impl<F, E> Future for GuardedFuture<F>
 where
     F: Future<Output = Result<Response<Body>, E>>,
 {
-    type Output = Result<Response<Body>, E>;
+    type Output = Result<Response<GuardedBody>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let guarded = |answer: Response<Body>, calls: &Arc<Calls>, path: &mut Option<PathAndQuery>| {
+            answer.map(|body| GuardedBody { body: Some(body), calls: calls.clone(), path: path.take() })
+        };
         // What a call shares with others is made for it: locks are used after a panic, places are left, counts are whole.
         let polled =
             this.future.as_pin_mut().map(|future| catch_unwind(AssertUnwindSafe(|| future.poll(context))));
         match polled {
-            Some(Ok(Poll::Ready(answer))) => Poll::Ready(answer),
+            Some(Ok(Poll::Ready(answer))) => {
+                Poll::Ready(answer.map(|answer| guarded(answer, this.calls, this.path)))
+            }
             Some(Ok(Poll::Pending)) => {
                 ready!(this.overdue.poll(context));
-                Poll::Ready(Ok(answer(CallError::DeadlineExceeded)))
+                Poll::Ready(Ok(guarded(answer(CallError::DeadlineExceeded), this.calls, this.path)))
             }
             None | Some(Err(_)) => {
-                this.calls.panicked();
-                // The hook of panics has told what and where.
-                let method = this.path.as_ref().map_or("", PathAndQuery::path);
-                tracing::error!(method, "a call panicked: it is answered with INTERNAL, others go on");
-                Poll::Ready(Ok(answer(CallError::Panicked)))
+                tell(this.calls, this.path.as_ref());
+                Poll::Ready(Ok(guarded(answer(CallError::Panicked), this.calls, this.path)))
             }
         }
     }
+}
+
+pin_project! {
+    /// The rest of an answer, which for a stream is made while it is sent.
+    #[derive(Debug)]
+    pub struct GuardedBody {
+        // None after a panic.
+        #[pin]
+        body: Option<Body>,
+        calls: Arc<Calls>,
+        path: Option<PathAndQuery>,
+    }
+}
+
+impl http_body::Body for GuardedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let mut this = self.project();
+        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        match catch_unwind(AssertUnwindSafe(|| body.poll_frame(context))) {
+            Ok(polled) => polled,
+            Err(_) => {
+                tell(this.calls, this.path.as_ref());
+                this.body.set(None);
+                let mut trailers = HeaderMap::new();
+                let written = Status::from(CallError::Panicked).add_header(&mut trailers);
+                Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+/// The hook of panics has told what and where.
+fn tell(calls: &Calls, path: Option<&PathAndQuery>) {
+    calls.panicked();
+    let method = path.map_or("", PathAndQuery::path);
+    tracing::error!(method, "a call panicked: it ends with INTERNAL, others go on");
 }
 
 fn answer(error: CallError) -> Response<Body> {

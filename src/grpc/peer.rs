@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use super::departure::Departure;
 use super::status::CallError;
 use crate::decision_log;
 
@@ -23,6 +24,15 @@ pub enum Peer {
         /// The names in a certificate that was verified: none without one.
         names: Arc<[String]>,
     },
+}
+
+/// The connection that a request came on.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Who is at its other end.
+    pub peer: Peer,
+    /// Tells when it is to go, if somebody decides that.
+    pub departure: Option<Departure>,
 }
 
 /// Names of clients, each whole: a URI such as a SPIFFE id, or a DNS name.
@@ -49,9 +59,19 @@ impl Peer {
     }
 }
 
+/// Who sent a request.
+pub(super) fn of<T>(request: &Request<T>) -> Option<&Peer> {
+    request.extensions().get().map(|link: &Link| &link.peer)
+}
+
+/// What tells when the connection of a request is to go.
+pub(super) fn departure<T>(request: &Request<T>) -> Option<Departure> {
+    request.extensions().get().and_then(|link: &Link| link.departure.clone())
+}
+
 /// Who sent a request, as the decision log tells it.
 pub(super) fn recorded<T>(request: &Request<T>) -> decision_log::Peer {
-    match request.extensions().get() {
+    match of(request) {
         Some(Peer::Local) => decision_log::Peer::Local,
         Some(Peer::Remote { names, .. }) if !names.is_empty() => decision_log::Peer::Named(names.clone()),
         Some(Peer::Remote { addr: Some(addr), .. }) => decision_log::Peer::Address(*addr),
@@ -101,7 +121,7 @@ impl Callers {
 
 impl Interceptor for Callers {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        match self.admit(request.extensions().get()) {
+        match self.admit(of(&request)) {
             true => Ok(request),
             false => Err(CallError::Forbidden.into()),
         }

@@ -37,6 +37,9 @@ pub enum CallError {
     /// Too many decisions are in the making.
     #[error("too many decisions are being made: try again, or elsewhere")]
     Shed,
+    /// The connection of a stream is told to go.
+    #[error("the connection has its age, or the service stops: open the stream again")]
+    Departing,
     /// A fault of this program. What it was is in its log.
     #[error("the call failed for a fault of the service")]
     Panicked,
@@ -70,7 +73,9 @@ impl CallError {
     fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::Unavailable | Self::Behind { .. } | Self::Unrecorded | Self::Database => Code::Unavailable,
+            Self::Unavailable | Self::Behind { .. } | Self::Unrecorded | Self::Departing | Self::Database => {
+                Code::Unavailable
+            }
             Self::DeadlineExceeded | Self::TooLong(_) => Code::DeadlineExceeded,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::Forbidden => Code::PermissionDenied,
@@ -85,7 +90,9 @@ impl CallError {
     /// What it is for a request that asks for a decision.
     pub(super) fn failure(&self) -> Failure {
         match self {
-            Self::Unavailable | Self::Unrecorded | Self::Database | Self::Panicked => Failure::Unavailable,
+            Self::Unavailable | Self::Unrecorded | Self::Departing | Self::Database | Self::Panicked => {
+                Failure::Unavailable
+            }
             Self::Shed => Failure::Shed,
             Self::Behind { .. } => Failure::Behind,
             Self::DeadlineExceeded | Self::TooLong(_) => Failure::DeadlineExceeded,

@@ -15,7 +15,8 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::limits::Place;
-use crate::grpc::peer::Peer;
+use crate::grpc::departure::{Departure, Notice, departure};
+use crate::grpc::peer::{Link, Peer};
 
 /// How long a client may take for its first bytes. HTTP/2 probes no connection on which it has not begun.
 pub(super) const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +27,7 @@ const PREFACE_BYTES: usize = 24;
 pub(super) struct Connection {
     stream: Box<dyn Duplex>,
     peer: Peer,
+    departure: Option<Departure>,
     tie: Option<Tie>,
     /// Until the first bytes are there.
     preface: Option<Preface>,
@@ -48,6 +50,8 @@ struct Tie {
 
 /// Whoever drops this cuts the connection, however many calls are on it.
 pub(super) struct Lifeline {
+    /// Tells the calls on it that it is to go.
+    pub(super) notice: Notice,
     _cut: oneshot::Sender<Infallible>,
 }
 
@@ -80,15 +84,18 @@ impl Connection {
 
     fn new(stream: impl Duplex + 'static, peer: Peer, place: Place) -> Self {
         let preface = Preface { overdue: Box::pin(sleep(PREFACE_TIMEOUT)), missing_bytes: PREFACE_BYTES };
-        Self { stream: Box::new(stream), peer, tie: None, preface: Some(preface), stall: None, place }
+        let stream = Box::new(stream);
+        Self { stream, peer, departure: None, tie: None, preface: Some(preface), stall: None, place }
     }
 
     /// Ties the connection to a lifeline, and tells when it is gone.
     pub(super) fn tie(&mut self) -> (Lifeline, Gone) {
         let (lifeline, cut) = oneshot::channel();
         let (gone, is_gone) = oneshot::channel();
+        let (notice, departure) = departure();
         self.tie = Some(Tie { cut, _gone: gone });
-        (Lifeline { _cut: lifeline }, is_gone)
+        self.departure = Some(departure);
+        (Lifeline { notice, _cut: lifeline }, is_gone)
     }
 
     /// Fails once the connection is cut. Whoever waits to read or to write is woken then.
@@ -124,10 +131,10 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Link;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Link {
+        Link { peer: self.peer.clone(), departure: self.departure.clone() }
     }
 }
 

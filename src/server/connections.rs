@@ -131,12 +131,13 @@ async fn serve_one(
     drains: impl Future<Output = ()>,
 ) {
     // Dropping it, however this ends, cuts what is left.
-    let (_lifeline, gone) = connection.tie();
+    let (lifeline, gone) = connection.tie();
     let told = async {
         tokio::select! {
             () = drains => {}
             () = max_age.is_reached() => {}
         }
+        lifeline.notice.give();
     };
     let GrpcServer { transport, services } = server;
     let alone = Alone { connection: Some(connection), gone };

@@ -60,6 +60,7 @@ mod reference;
 mod replica;
 mod serving;
 mod shared_sets;
+mod streams;
 mod support;
 mod sync;
 mod tables;
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         random::trials(),
         readme::trials(),
         shared_sets::trials(),
+        streams::trials(),
         sync::trials(),
         tables::trials(),
         telemetry::trials(),

@@ -101,7 +101,7 @@ fn a_service_is_described_with_its_comments() {
         tool @ Tool::BufCurl(_) => tool.run(&["--list-methods", &format!("http://{addr}")]),
     };
     let described = String::from_utf8_lossy(&output.stdout).into_owned();
-    for method in ["Authorize", "BatchAuthorize", "ListActions", "ResolveOperation"] {
+    for method in ["Authorize", "BatchAuthorize", "StreamAuthorize", "ListActions", "ResolveOperation"] {
         assert!(described.contains(method), "{described}");
     }
     if matches!(tool(), Tool::Grpcurl(_)) {

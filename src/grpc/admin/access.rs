@@ -10,7 +10,7 @@ use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
-use crate::grpc::peer::{ClientNames, Peer};
+use crate::grpc::peer::{self, ClientNames, Peer};
 use crate::grpc::status::CallError;
 
 /// The most bytes of a token. A longer one is not looked at.
@@ -66,7 +66,7 @@ impl Access {
         // Who shows a token wants to be known by it, so a wrong one is not overlooked for a certificate.
         match request.metadata().contains_key("authorization") {
             true => self.known.by_token(request.metadata()),
-            false => self.known.by_certificate(request.extensions().get()?),
+            false => self.known.by_certificate(peer::of(request)?),
         }
     }
 }

@@ -8,6 +8,7 @@ use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::CheckRequest;
 use ecs_authz::grpc::wire::envoy::service::auth::v3::authorization_server::Authorization as _;
+use ecs_authz::health;
 use ecs_authz::metrics::{self, Metrics, Sources};
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::request::Identity;
@@ -81,8 +82,13 @@ impl Served {
             ExtAuthz::new(pdp.clone(), DecisionLog::off(), metrics.decisions.clone(), config, limits(64));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (decision_log, tracer) = (DecisionLog::off(), Tracer::off());
-        let routes = metrics::routes(Sources { metrics, pdp, store, decision_log, tracer });
+        let health = health::Sources {
+            store,
+            decision_log: DecisionLog::off(),
+            certificates: Arc::new(Vec::new),
+            is_stopping: Arc::new(|| false),
+        };
+        let routes = metrics::routes(Sources { metrics, pdp, health, tracer: Tracer::off() });
         tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
         Self { service, addr }
     }
@@ -108,6 +114,7 @@ fn a_stale_decision_is_counted_as_one_and_as_stale() {
     let stale = ["ecs_authz_stale_decisions_total", "ecs_authz_cache_stale_answers_total"];
     assert_eq!((decided, seen.get_all(stale)), (1.0, [1.0, 1.0]));
     assert_eq!(seen.of_metric("ecs_authz_store_health"), [(r#"{state="degraded"}"#, 1.0)].into());
+    assert_eq!(seen.of_metric("ecs_authz_readiness"), [(r#"{state="degraded"}"#, 1.0)].into());
     assert!(seen.of_metric("ecs_authz_errors_total").is_empty());
 }
 
@@ -116,6 +123,7 @@ fn a_store_that_has_expired_is_an_error_not_a_denial() {
     assert!(seen.of_metric("ecs_authz_decisions_total").is_empty());
     assert_eq!(seen.of_metric("ecs_authz_errors_total"), [(r#"{kind="unavailable"}"#, 1.0)].into());
     assert_eq!(seen.of_metric("ecs_authz_store_health"), [(r#"{state="expired"}"#, 1.0)].into());
+    assert_eq!(seen.of_metric("ecs_authz_readiness"), [(r#"{state="unavailable"}"#, 1.0)].into());
     let failed = block_on(counted(BrokenStore::Fails));
     assert_eq!(failed.of_metric("ecs_authz_errors_total"), [(r#"{kind="unavailable"}"#, 1.0)].into());
     assert_eq!(failed.get("ecs_authz_cache_load_errors_total"), 1.0);

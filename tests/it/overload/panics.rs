@@ -13,6 +13,7 @@ use ecs_authz::grpc::guard::GuardCalls;
 use ecs_authz::grpc::observe::ObserveCalls;
 use ecs_authz::grpc::pb;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
+use ecs_authz::health;
 use ecs_authz::metrics::{self, Metrics};
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::request::{Identity, Subject};
@@ -25,6 +26,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_stream::StreamExt as _;
 use tonic::Code;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -35,7 +37,11 @@ use crate::ext_authz::{CONFIG, Check, object, parsed, text};
 use crate::support::{block_on, http, limits, trials};
 
 pub(super) fn trials() -> Vec<Trial> {
-    trials![a_panic_harms_one_call_only, a_panic_is_told_in_the_metrics_and_the_decision_log]
+    trials![
+        a_panic_harms_one_call_only,
+        a_panic_in_a_stream_ends_that_stream_only,
+        a_panic_is_told_in_the_metrics_and_the_decision_log
+    ]
 }
 
 /// A store that panics for mallory, waits for bob until he is let go, and has nothing for others.
@@ -99,8 +105,13 @@ impl Served {
         tokio::spawn(router.serve_with_incoming(incoming));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let metrics_addr = listener.local_addr().unwrap();
-        let (decision_log, tracer) = (DecisionLog::off(), Tracer::off());
-        let sources = metrics::Sources { metrics, pdp, store: store.clone(), decision_log, tracer };
+        let health = health::Sources {
+            store: store.clone(),
+            decision_log: DecisionLog::off(),
+            certificates: Arc::new(Vec::new),
+            is_stopping: Arc::new(|| false),
+        };
+        let sources = metrics::Sources { metrics, pdp, health, tracer: Tracer::off() };
         let routes = metrics::routes(sources);
         tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
@@ -121,6 +132,26 @@ fn of(user: &str) -> pb::AuthorizeRequest {
     let mut request = start();
     request.principal.as_mut().unwrap().user_id = user.into();
     request
+}
+
+fn a_panic_in_a_stream_ends_that_stream_only() {
+    block_on(async {
+        let served = Served::start(DecisionLog::off()).await;
+        let open = async |user| {
+            let requests = [pb::StreamAuthorizeRequest { request: Some(of(user)) }];
+            let requests = tokio_stream::iter(requests).chain(tokio_stream::pending());
+            served.client().stream_authorize(requests).await.unwrap().into_inner()
+        };
+        let mut sound = open("alice").await;
+        let mut faulty = open("mallory").await;
+        assert_eq!(faulty.message().await.unwrap_err().code(), Code::Internal);
+        assert!(sound.message().await.unwrap().is_some(), "an answer on the same connection");
+        assert!(served.metrics().await.contains("\necs_authz_panics_total 1\n"));
+        // The place of the faulty one is free again: there are three.
+        for _ in 0..4 {
+            served.client().authorize(of("alice")).await.expect("a decision");
+        }
+    });
 }
 
 fn a_panic_harms_one_call_only() {

@@ -1,0 +1,70 @@
+//! `StreamAuthorize`: requests as they come, answers as they are there.
+//!
+//! A stream has few requests in the making at once. The next one is not read before there is room, and an answer that the
+//! caller does not read takes room: so whoever does not read is not read either, and HTTP/2 holds up the caller. A stream ends
+//! with its caller's last request, or when its connection is told to go: then what was read is answered, and the end is
+//! `UNAVAILABLE`, which means to go on with another stream.
+
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::authorize::{Authorize, Terms};
+use super::departure::Departure;
+use super::pb;
+use super::status::CallError;
+
+/// The most requests of a stream that are in the making at once. Decisions from the cache need one; the others are for those
+/// that wait for a store.
+const MAX_IN_FLIGHT: usize = 32;
+
+/// What a caller gets.
+pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<pb::StreamAuthorizeResponse, Status>> + Send>>;
+
+/// Answers the requests of a stream, each in its own time.
+pub(super) fn answers(
+    service: Arc<Authorize>,
+    requests: Streaming<pb::StreamAuthorizeRequest>,
+    terms: Terms,
+    departure: Option<Departure>,
+) -> Answers {
+    let told = departure.clone();
+    let told = async move {
+        match told {
+            Some(departure) => departure.told().await,
+            None => std::future::pending().await,
+        }
+    };
+    let answers = requests
+        .take_until(Box::pin(told))
+        .map(move |request| answer(service.clone(), terms.clone(), request))
+        .buffer_unordered(MAX_IN_FLIGHT);
+    let last = move || departure.is_some_and(|departure| departure.was_told());
+    let end = stream::once(async { last() }).filter_map(|was_told| ready(was_told.then(leave)));
+    Box::pin(answers.chain(end))
+}
+
+/// The end of a stream whose connection is told to go.
+fn leave() -> Result<pb::StreamAuthorizeResponse, Status> {
+    Err(CallError::Departing.into())
+}
+
+async fn answer(
+    service: Arc<Authorize>,
+    terms: Terms,
+    request: Result<pb::StreamAuthorizeRequest, Status>,
+) -> Result<pb::StreamAuthorizeResponse, Status> {
+    // What is no message ends the stream: nobody knows where the next one begins.
+    let message = request?.request.unwrap_or_default();
+    let request_id = message.request_id.clone();
+    let terms = terms.until(service.deadline_from(Instant::now()));
+    let result = match service.admit_next(message, &terms).await {
+        Ok(response) => pb::stream_authorize_response::Result::Response(response),
+        Err(error) => pb::stream_authorize_response::Result::Error(error.into_batch_error(request_id)),
+    };
+    Ok(pb::StreamAuthorizeResponse { result: Some(result) })
+}
