@@ -17,7 +17,7 @@ pub use admin::{AdminConfig, AdminTls, SecretError, TokenConfig};
 pub use callers::CallersConfig;
 pub use connections::ConnectionsConfig;
 pub use database::{DatabaseConfig, DatabaseUrlError};
-pub use layers::{Flag, Layers, Loaded, Origin};
+pub use layers::{Flag, Layers, Loaded, Origin, PREFIX};
 pub use limits::LimitsConfig;
 pub use listeners::{GrpcConfig, HttpConfig};
 pub use log::{LogConfig, LogFormat};

@@ -47,6 +47,7 @@ mod connection;
 mod connections;
 mod drain;
 mod grpc_health;
+mod http;
 mod incoming;
 mod limits;
 mod memory_limit;
@@ -263,7 +264,7 @@ impl RunningServer {
         let routes = health::routes(sources).merge(metrics::routes(counted));
         let closes = || PhaseWatch::of(&phase).reaches(Phase::Closing);
         let mut http_tasks = JoinSet::new();
-        http_tasks.spawn(axum::serve(http, routes).with_graceful_shutdown(closes()).into_future());
+        http_tasks.spawn(http::serve(http, routes, PhaseWatch::of(&phase)));
         http_tasks.spawn(certificates.clone().watch(closes()));
         Ok(Self {
             grpc_addr,

@@ -24,7 +24,11 @@ pub(super) fn run(args: &ConfigArgs, out: &mut dyn Write) -> Result<u8, CommandE
     let effective = loaded.effective().map_err(|error| CommandError::Usage(error.to_string()))?;
     // What can't be served is told here, too.
     for variable in &loaded.unknown_variables {
-        let _closed = writeln!(io::stderr(), "ecs-authz: warning: {variable} is no option, nothing heeds it");
+        let _closed = writeln!(
+            io::stderr(),
+            "ecs-authz: warning: {} is no option, nothing heeds it",
+            variable.escape_debug()
+        );
     }
     server_config(loaded)?;
     out.write_all(effective.as_bytes())?;

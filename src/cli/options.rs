@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{CommandError, DependencyModeArg, TableArgs};
-use crate::config::{Flag, Layers, Loaded};
+use crate::config::{Flag, Layers, Loaded, PREFIX};
 use crate::pdp::Defaults;
 use crate::server::{CacheSize, Exposure, PolicySource, ServerConfig};
 use crate::store::postgres::causes;
@@ -57,7 +57,7 @@ pub(super) struct OptionArgs {
     #[arg(long, value_name = "MIB", env = "ECS_AUTHZ_CACHE_MIB")]
     cache_mib: Option<u32>,
     /// Listen beyond loopback without TLS, because something else protects the traffic
-    #[arg(long, env = "ECS_AUTHZ_INSECURE")]
+    #[arg(long, env = "ECS_AUTHZ_INSECURE", value_parser = clap::builder::BoolishValueParser::new())]
     insecure: bool,
 }
 
@@ -65,30 +65,37 @@ impl OptionArgs {
     /// What holds: the flags, the variables of this process, the file.
     pub(super) fn load(&self) -> Result<Loaded, CommandError> {
         let mut variables = Vec::new();
-        for (name, value) in env::vars_os() {
-            // Others than UTF-8 can't be ours: neither the names nor any value.
-            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
-                variables.push((name, value));
+        // A name that is no text can't be one of ours.
+        for (name, value) in
+            env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        {
+            match value.into_string() {
+                Ok(value) => variables.push((name, value)),
+                // Passed over, it might have been what protects something.
+                Err(_) if name.starts_with(PREFIX) => {
+                    return Err(CommandError::Usage(format!("{name}: expected UTF-8")));
+                }
+                Err(_) => {}
             }
         }
-        let layers = Layers { file: self.config.clone(), variables, flags: self.flags() };
+        let layers = Layers { file: self.config.clone(), variables, flags: self.flags()? };
         Ok(layers.load()?)
     }
 
-    fn flags(&self) -> Vec<Flag> {
-        let path = |path: &Option<PathBuf>| path.as_deref().map(text);
+    fn flags(&self) -> Result<Vec<Flag>, CommandError> {
+        let path = |path: &Option<PathBuf>| path.as_deref().map(text).transpose();
         let number = |number: &Option<u32>| number.map(|number| i64::from(number).into());
         let tables = self.tables.tables.iter().filter(|table| !table.as_os_str().is_empty());
-        let tables: Vec<toml::Value> = tables.map(|table| text(table)).collect();
+        let tables = tables.map(|table| text(table)).collect::<Result<Vec<_>, _>>()?;
         let flags = [
-            ("policies", "--policies", path(&self.policies)),
+            ("policies", "--policies", path(&self.policies)?),
             ("database.url", "--database-url", self.database_url.clone().map(Into::into)),
-            ("database.url_file", "--database-url-file", path(&self.database_url_file)),
+            ("database.url_file", "--database-url-file", path(&self.database_url_file)?),
             ("database.connections", "--database-connections", number(&self.database_connections)),
             ("database.wait_seconds", "--database-wait-seconds", number(&self.database_wait_seconds)),
             ("max_stale_seconds", "--max-stale-seconds", number(&self.max_stale_seconds)),
             ("grpc.addr", "--grpc-addr", self.grpc_addr.map(|addr| addr.to_string().into())),
-            ("grpc.socket", "--grpc-socket", path(&self.grpc_socket)),
+            ("grpc.socket", "--grpc-socket", path(&self.grpc_socket)?),
             ("http.addr", "--http-addr", self.http_addr.map(|addr| addr.to_string().into())),
             ("tables", "--table", (!tables.is_empty()).then(|| tables.into())),
             ("dependency_mode", "--dependency-mode", self.dependency_mode.map(|mode| mode.word().into())),
@@ -98,12 +105,14 @@ impl OptionArgs {
         ];
         let said =
             |(option, name, value): (_, _, Option<toml::Value>)| Some(Flag { option, name, value: value? });
-        flags.into_iter().filter_map(said).collect()
+        Ok(flags.into_iter().filter_map(said).collect())
     }
 }
 
-fn text(path: &Path) -> toml::Value {
-    path.to_string_lossy().into_owned().into()
+/// A file's name as an option has it: what is no text would be another file's.
+fn text(path: &Path) -> Result<toml::Value, CommandError> {
+    let expected = || CommandError::Usage(format!("`{}`: expected a name in UTF-8", path.display()));
+    path.to_str().map(Into::into).ok_or_else(expected)
 }
 
 /// What a server is made of, by what holds.
@@ -151,7 +160,8 @@ mod tests {
                      --database-wait-seconds 1 --max-stale-seconds 1 --grpc-addr 127.0.0.1:1 --grpc-socket s \
                      --http-addr 127.0.0.1:1 --table t --dependency-mode report --region r --cache-mib 1 --insecure";
         let matches = command.clone().try_get_matches_from(every.split_whitespace()).unwrap();
-        let flags = <OptionArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap().flags();
+        let flags =
+            <OptionArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap().flags().unwrap();
         let defaults: toml::Table = toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
         let schema = schema();
         for flag in &flags {

@@ -26,7 +26,7 @@ async fn serve(args: &ServeArgs) -> Result<u8, CommandError> {
     // Before the ready line: whoever reads it may signal at once.
     let mut signals = Signals::listen()?;
     let loaded = args.options.load()?;
-    telemetry::init(&loaded.config.log);
+    let _logging = telemetry::init(&loaded.config.log)?;
     for variable in &loaded.unknown_variables {
         tracing::warn!("{variable} is no option: nothing heeds it");
     }

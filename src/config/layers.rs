@@ -4,8 +4,10 @@
 //! variable. What is wrong is then blamed on the layer that said it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
 
 use serde_json::Value as Schema;
 use toml::{Table, Value};
@@ -14,7 +16,10 @@ use super::schema::{self, Kind, Leaf};
 use super::{Config, ConfigError};
 
 /// What the names of variables begin with.
-pub(super) const PREFIX: &str = "ECS_AUTHZ_";
+pub const PREFIX: &str = "ECS_AUTHZ_";
+
+/// The most bytes of a file: far more than all options take.
+const MAX_FILE_BYTES: u64 = 1_024 * 1_024;
 
 /// A configuration, and where it comes from.
 #[derive(Debug, Clone)]
@@ -137,7 +142,7 @@ impl Merged {
         let config = serde_path_to_error::deserialize::<_, Config>(Value::Table(self.table.clone()));
         let config = config.map_err(|error| {
             let option = error.path().to_string();
-            let message = error.into_inner().message().to_owned();
+            let message = without_value(error.into_inner().message());
             match self.origins.get(&option) {
                 Some(origin @ (Origin::Variable(_) | Origin::Flag(_))) => {
                     ConfigError::Layer { origin: origin.clone(), message }
@@ -213,6 +218,28 @@ fn is_known(variable: &str) -> bool {
         || is_port(variable)
 }
 
+/// Reads a file that may be what nobody means, such as a device without an end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let bytes = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    match u64::try_from(bytes) {
+        Ok(0..=MAX_FILE_BYTES) => Ok(text),
+        _ => Err(io::Error::other(format!("expected at most {MAX_FILE_BYTES} bytes"))),
+    }
+}
+
+/// What an error says of a value that has the wrong type, without the value: it may be a secret at a wrong place.
+fn without_value(message: &str) -> String {
+    for found in ["invalid type: string ", "invalid value: string "] {
+        if let Some((_, expected)) =
+            message.strip_prefix(found).and_then(|rest| rest.rsplit_once("\", expected "))
+        {
+            return format!("{}, expected {expected}", found.trim_end());
+        }
+    }
+    message.to_owned()
+}
+
 /// The file, as it was read.
 struct FileLayer {
     path: PathBuf,
@@ -221,7 +248,7 @@ struct FileLayer {
 
 impl FileLayer {
     fn read(path: PathBuf) -> Result<Self, ConfigError> {
-        match fs::read_to_string(&path) {
+        match read(&path) {
             Ok(text) => Ok(Self { path, text }),
             Err(cause) => Err(ConfigError::Read { path, cause }),
         }
@@ -247,7 +274,7 @@ impl FileLayer {
         let start = error.span().unwrap_or_default().start;
         let before = self.text.as_bytes().get(..start).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        ConfigError::Content { path: self.path.clone(), line, message: error.message().to_owned() }
+        ConfigError::Content { path: self.path.clone(), line, message: without_value(error.message()) }
     }
 }
 
@@ -259,7 +286,7 @@ mod tests {
         let file = file.map(|text| {
             let folder = tempfile::tempdir().unwrap().keep();
             let path = folder.join("config.toml");
-            fs::write(&path, text).unwrap();
+            std::fs::write(&path, text).unwrap();
             path
         });
         let variables =
@@ -345,6 +372,25 @@ mod tests {
     fn a_secret_is_not_repeated() {
         let error = error(None, &[("ECS_AUTHZ_DATABASE_URL", "postgresql://u:s3cret@h:x/n")]);
         assert!(error.starts_with("ECS_AUTHZ_DATABASE_URL: ") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_at_a_wrong_place_is_not_repeated() {
+        for text in [
+            "database = 's3cret'",
+            "[database]\nconnections = \"s3\\\"cret\"",
+            "[admin]\naddr = '127.0.0.1:1'\ntoken = 's3cret'",
+        ] {
+            let error = error(Some(text), &[]);
+            assert!(error.contains("invalid type: string, expected "), "{error}");
+            assert!(!error.contains("cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_not_read_to_it() {
+        let layers = Layers { file: Some("/dev/zero".into()), ..Layers::default() };
+        assert!(layers.load().unwrap_err().to_string().contains("expected at most"));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::mask::{Field, Masking};
 use crate::otlp::CollectorConfig;
 use crate::policy::{Pattern, Version};
 
+/// The most renamed files: each is renamed again whenever one is added.
+const MAX_KEPT: u32 = 1_000;
 /// The fewest bytes of a queue: some of the largest records.
 const MIN_QUEUE_BYTES: usize = 65_536;
 /// The longest that a decision may be held up, in milliseconds: less than a caller waits for it.
@@ -191,6 +193,9 @@ impl DecisionLogConfig {
         if self.file.as_ref().is_some_and(|file| file.rotate_bytes == 0) {
             return Some("file.rotate_bytes: expected at least 1".to_owned());
         }
+        if let Some(keep) = self.file.as_ref().map(|file| file.keep).filter(|keep| keep.get() > MAX_KEPT) {
+            return Some(format!("file.keep: expected at most {MAX_KEPT}, found {keep}"));
+        }
         self.actions.iter().find_map(|text| {
             let fault = Pattern::parse(text, Version::Policy).err()?;
             Some(format!("actions: {fault}"))
@@ -257,6 +262,10 @@ mod tests {
             ("[otlp]\nqueue = { bytes = 1 }", "decision_log.otlp.queue.bytes"),
             ("[otlp]\ncollector = { timeout_ms = 0 }", "decision_log.otlp.collector.timeout_ms"),
             ("[file]\npath = \"d\"\nrotate_bytes = 0", "decision_log.file.rotate_bytes"),
+            (
+                "[file]\npath = \"d\"\nkeep = 1001",
+                "decision_log.file.keep: expected at most 1000, found 1001",
+            ),
         ];
         for (text, expected) in cases {
             assert!(fault(text).contains(expected), "{text}: {}", fault(text));

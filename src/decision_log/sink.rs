@@ -89,6 +89,8 @@ impl Sink {
             WhenFull::Block => self.offer_within_budget(line).await,
             WhenFull::Refuse => {
                 if self.is_failing() || self.queue.push(line).is_err() {
+                    // Until something is written again: whoever asks is told, and goes elsewhere.
+                    self.is_failing.store(true, Ordering::Relaxed);
                     self.refused.fetch_add(1, Ordering::Relaxed);
                     return Err(Unrecorded);
                 }

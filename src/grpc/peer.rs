@@ -174,7 +174,7 @@ mod tests {
     fn records_tell_the_name_before_the_address() {
         let of = |peer: Peer| {
             let mut request = Request::new(());
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(Link { peer, departure: None });
             recorded(&request)
         };
         let addr = SocketAddr::from(([192, 0, 2, 1], 7));

@@ -82,8 +82,10 @@ pub enum OtlpError {
     #[error("expected `endpoint` in `collector`, or OTEL_EXPORTER_OTLP_ENDPOINT: where is the collector?")]
     NoEndpoint,
     /// The endpoint is none.
-    #[error("expected an endpoint such as `http://127.0.0.1:4317` or `https://collector.example:4317`, found `{}`", .0.escape_debug())]
-    Endpoint(String),
+    #[error(
+        "expected an endpoint such as `http://127.0.0.1:4317` or `https://collector.example:4317`, without credentials or query"
+    )]
+    Endpoint,
     /// The environment asks for another protocol.
     #[error("OTEL_EXPORTER_OTLP_PROTOCOL: expected `grpc`, which alone is spoken, found `{}`", .0.escape_debug())]
     Protocol(String),
@@ -119,6 +121,12 @@ impl CollectorConfig {
     /// What is well-formed and yet can't be meant.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
+        if self.endpoint.as_ref().is_some_and(|endpoint| endpoint.contains(['@', '?'])) {
+            return Some(format!(
+                "collector.endpoint: {}; `header_files` holds secrets",
+                OtlpError::Endpoint
+            ));
+        }
         if !(1..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
             let found = self.timeout_ms;
             return Some(format!("collector.timeout_ms: expected 1 to {MAX_TIMEOUT_MS}, found {found}"));

@@ -93,7 +93,7 @@ impl Destination {
             Some(endpoint) => endpoint.clone(),
             None => environment.endpoint(signal)?.ok_or(OtlpError::NoEndpoint)?,
         };
-        let fault = || OtlpError::Endpoint(text.clone());
+        let fault = || OtlpError::Endpoint;
         let uri: Uri = text.parse().map_err(|_| fault())?;
         let is_tls = match uri.scheme_str() {
             Some("http") => false,
@@ -219,10 +219,14 @@ impl Connection {
     }
 }
 
+/// The most of what a collector says that is logged.
+const MAX_SAID_CHARACTERS: usize = 256;
+
 /// A collector that took everything may have something to say all the same.
 fn rejected(count: i64, message: &str) -> u64 {
     if count > 0 || !message.is_empty() {
-        tracing::warn!(rejected = count, message, "the collector did not take everything");
+        let says: String = message.chars().take(MAX_SAID_CHARACTERS).collect();
+        tracing::warn!(rejected = count, says, "the collector did not take everything");
     }
     u64::try_from(count).unwrap_or_default()
 }

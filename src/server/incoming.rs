@@ -165,16 +165,3 @@ impl Listener {
         })
     }
 }
-
-impl axum::serve::Listener for Incoming {
-    type Io = Connection;
-    type Addr = ();
-
-    async fn accept(&mut self) -> (Connection, ()) {
-        (self.next().await, ())
-    }
-
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
-    }
-}

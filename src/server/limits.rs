@@ -65,6 +65,11 @@ impl Places {
         Self { slots: Arc::new(Slots::new(limits.max_connections)), most_stall }
     }
 
+    /// So many, for a listener that is not for everybody.
+    pub(super) fn of(max_connections: usize) -> Self {
+        Self::new(&LimitsConfig { max_connections, ..LimitsConfig::default() })
+    }
+
     /// One, if it is free.
     pub(super) fn take(&self) -> Option<Place> {
         Some(Place { most_stall: self.most_stall, _slot: Slots::take(self.slots.clone())? })

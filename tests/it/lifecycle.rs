@@ -22,6 +22,7 @@ use crate::support::{Client, PolicyDir};
 mod age;
 mod drain;
 mod health;
+mod log;
 mod reload;
 mod signals;
 mod systemd;
@@ -32,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         age::trials(),
         drain::trials(),
         health::trials(),
+        log::trials(),
         reload::trials(),
         signals::trials(),
         systemd::trials(),

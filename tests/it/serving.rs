@@ -66,6 +66,11 @@ impl Serving {
         line
     }
 
+    /// Ends the pipe that it logs to, as a log shipper that dies.
+    pub(crate) fn close_log(&mut self) {
+        drop(self.0.stderr.take());
+    }
+
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()

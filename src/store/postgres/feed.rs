@@ -69,6 +69,13 @@ impl Feed {
     }
 }
 
+/// INVARIANT: where nobody follows, nothing is current. However this ends, nothing is answered by what was known.
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.known.set_freshness(Freshness::Expired);
+    }
+}
+
 struct Follower {
     connector: Connector,
     known: Arc<Known>,
@@ -84,8 +91,8 @@ impl Follower {
                 None => self.connect_again().await,
             };
             let Err(error) = listener.follow(&self.known).await;
-            tracing::warn!(error = %causes(&error), "changes of policies can't be followed");
             self.known.set_freshness(Freshness::Stale);
+            tracing::warn!(error = %causes(&error), "changes of policies can't be followed");
         }
     }
 

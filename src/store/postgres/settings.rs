@@ -36,6 +36,11 @@ pub enum UrlFault {
     /// The client library can't read it.
     #[error("expected an address such as `postgresql://user@host:5432/name`: {0}")]
     Address(tokio_postgres::Error),
+    /// A part of the password was taken for the host.
+    #[error(
+        "the database's address: expected one `@`, in front of the host: in a user or a password it is written `%40`"
+    )]
+    Credentials,
     /// What it says of TLS.
     #[error("the database's address: {0}")]
     Protection(#[from] ProtectionFault),
@@ -69,6 +74,10 @@ impl FromStr for DatabaseUrl {
         }
         if config.get_application_name().is_none() {
             config.application_name("ecs-authz");
+        }
+        let has_credentials = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(has_credentials) {
+            return Err(UrlFault::Credentials);
         }
         let protection = Protection::of(&address, Distance::of(&config))?;
         Ok(Self { config: Box::new(config), protection })
@@ -119,6 +128,12 @@ impl fmt::Debug for DatabaseUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_never_taken_for_a_host() {
+        let error = "postgresql://u:pa@s3cret@db.example/n".parse::<DatabaseUrl>().unwrap_err().to_string();
+        assert!(error.contains("%40") && !error.contains("s3cret"), "{error}");
+    }
 
     #[test]
     fn credentials_are_never_shown() {

@@ -2,6 +2,7 @@
 
 use ecs_authz::server::Drain;
 use libtest_mimic::Trial;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -19,10 +20,24 @@ pub(super) fn trials() -> Vec<Trial> {
         a_server_that_drains_tells_connections_to_go_and_answers_what_is_in_flight,
         a_call_that_never_ends_is_cut_at_the_limit,
         a_hurry_cuts_a_call_before_the_limit,
+        a_request_of_http_that_is_not_finished_holds_no_stop,
     ]
 }
 
 const SERVICES: [&str; 3] = ["", "ecs.authz.v1.AuthorizationService", "envoy.service.auth.v3.Authorization"];
+
+fn a_request_of_http_that_is_not_finished_holds_no_stop() {
+    let policies = PolicyDir::acme(&[], GRANTS);
+    block_on(async {
+        let server = service(&policies).await;
+        let mut half = TcpStream::connect(server.http_addr).await.unwrap();
+        half.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
+        assert_eq!(get(&server, "/livez").await.0, "HTTP/1.1 200 OK");
+        assert_eq!(server.stop(PATIENCE).await.unwrap(), Drain::Complete);
+        // It was cut.
+        assert!(matches!(half.read(&mut [0; 64]).await, Ok(0) | Err(_)));
+    });
+}
 
 fn a_server_that_leaves_says_so_and_answers_everything() {
     let policies = PolicyDir::acme(&[], GRANTS);
