@@ -13,6 +13,7 @@ pub mod departure;
 mod explanation;
 pub mod ext_authz;
 pub mod guard;
+pub mod intake;
 pub mod limits;
 pub mod observe;
 mod parse;

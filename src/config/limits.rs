@@ -15,6 +15,9 @@ pub struct LimitsConfig {
     /// The most bytes of a request for a decision: a full batch of ordinary ones, or some with large bodies. A larger one is
     /// not read, and answered with `OUT_OF_RANGE`. A connection can have as many half-sent ones as it has streams.
     pub max_message_bytes: usize,
+    /// The most bytes of messages that are not whole yet, of all connections together. A call whose message has no place is
+    /// `RESOURCE_EXHAUSTED`.
+    pub max_received_bytes: usize,
     /// The most decisions in the making at once, of all connections together. A batch is one, for its requests are decided
     /// one after another, and so is a list of permissions. One more is `RESOURCE_EXHAUSTED`.
     pub max_concurrent_decisions: usize,
@@ -43,6 +46,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             max_message_bytes: 1_024 * 1_024,
+            max_received_bytes: 128 * 1_024 * 1_024,
             max_concurrent_decisions: 4_096,
             decision_budget_ms: 2_000,
             max_connections: 16_384,
@@ -66,11 +70,18 @@ impl LimitsConfig {
     }
 
     /// Each limit by its name, with the least and the most that can be meant.
-    fn ranges(&self) -> [(&'static str, u64, u64, u64); 10] {
+    fn ranges(&self) -> [(&'static str, u64, u64, u64); 11] {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         [
             // A check of Envoy with ordinary headers fits in the least.
             ("max_message_bytes", count(self.max_message_bytes), 4_096, 64 * 1_024 * 1_024),
+            // At least the largest message.
+            (
+                "max_received_bytes",
+                count(self.max_received_bytes),
+                64 * 1_024 * 1_024,
+                64 * 1_024 * 1_024 * 1_024,
+            ),
             ("max_concurrent_decisions", count(self.max_concurrent_decisions), 1, 1_000_000),
             ("decision_budget_ms", self.decision_budget_ms, 10, 60_000),
             ("max_connections", count(self.max_connections), 1, 1_000_000),

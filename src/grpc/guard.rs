@@ -19,6 +19,7 @@ use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::intake::{Intake, IntakeBody};
 use super::status::CallError;
 use crate::metrics::Calls;
 
@@ -31,6 +32,7 @@ pub(super) struct Arrived(pub(super) Instant);
 pub struct GuardCalls {
     calls: Arc<Calls>,
     limit: Duration,
+    intake: Arc<Intake>,
 }
 
 /// A service whose calls are guarded.
@@ -41,10 +43,11 @@ pub struct GuardedService<S> {
 }
 
 impl GuardCalls {
-    /// A call may take so long from its headers to its answer's, its message included. Panics are counted.
+    /// A call may take so long from its headers to its answer's, its message included, which has to find a place. Panics are
+    /// counted.
     #[must_use]
-    pub fn new(calls: Arc<Calls>, limit: Duration) -> Self {
-        Self { calls, limit }
+    pub fn new(calls: Arc<Calls>, limit: Duration, intake: Arc<Intake>) -> Self {
+        Self { calls, limit, intake }
     }
 }
 
@@ -58,7 +61,7 @@ impl<S> Layer<S> for GuardCalls {
 
 impl<S, B> Service<Request<B>> for GuardedService<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
+    S: Service<Request<IntakeBody<B>>, Response = Response<Body>>,
 {
     type Response = Response<GuardedBody>;
     type Error = S::Error;
@@ -71,7 +74,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         request.extensions_mut().insert(Arrived(Instant::now()));
         let path = request.uri().path_and_query().cloned();
-        let GuardCalls { calls, limit } = self.guard.clone();
+        let GuardCalls { calls, limit, intake } = self.guard.clone();
+        let request = request.map(|body| IntakeBody::new(body, intake));
         let future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok();
         GuardedFuture { future, overdue: sleep(limit), calls, path }
     }

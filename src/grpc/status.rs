@@ -37,6 +37,9 @@ pub enum CallError {
     /// Too many decisions are in the making.
     #[error("too many decisions are being made: try again, or elsewhere")]
     Shed,
+    /// Too many messages are on their way.
+    #[error("too many messages are on their way: try again, or elsewhere")]
+    Crowded,
     /// The connection of a stream is told to go.
     #[error("the connection has its age, or the service stops: open the stream again")]
     Departing,
@@ -80,7 +83,7 @@ impl CallError {
             Self::Unauthenticated => Code::Unauthenticated,
             Self::Forbidden => Code::PermissionDenied,
             Self::Missing(_) => Code::NotFound,
-            Self::Shed => Code::ResourceExhausted,
+            Self::Shed | Self::Crowded => Code::ResourceExhausted,
             Self::Panicked => Code::Internal,
             Self::Conflict(_) => Code::Aborted,
             Self::Precondition(_) => Code::FailedPrecondition,
@@ -93,7 +96,7 @@ impl CallError {
             Self::Unavailable | Self::Unrecorded | Self::Departing | Self::Database | Self::Panicked => {
                 Failure::Unavailable
             }
-            Self::Shed => Failure::Shed,
+            Self::Shed | Self::Crowded => Failure::Shed,
             Self::Behind { .. } => Failure::Behind,
             Self::DeadlineExceeded | Self::TooLong(_) => Failure::DeadlineExceeded,
             Self::Invalid(_)
@@ -130,7 +133,7 @@ impl CallError {
                     .map(|FieldViolation { field, description }| StatusViolation::new(field, description));
                 Some(BadRequest::new(violations.collect::<Vec<_>>()).into())
             }
-            Self::Shed => Some(RetryInfo::new(Some(RETRY_DELAY)).into()),
+            Self::Shed | Self::Crowded => Some(RetryInfo::new(Some(RETRY_DELAY)).into()),
             _ => None,
         }
     }

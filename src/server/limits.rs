@@ -9,7 +9,8 @@
 //! | headers without end (RUSTSEC-2024-0332) | `max_header_list_bytes`; h2 counts the CONTINUATION frames by it |
 //! | PINGs and SETTINGS without end | h2 reads no more before its answer to the last one is written |
 //! | DATA frames with next to nothing in them | h2's budget of them |
-//! | a message that does not come | the time of a call; how much is buffered, by the windows |
+//! | a message that does not come | the time of a call |
+//! | messages on all streams that are nearly whole | `max_received_bytes`, of all connections |
 //! | silence | keepalive |
 //! | answers that are not read | [`Places`], for as long as keepalive |
 //! | a connection on which no HTTP/2 begins | [`PREFACE_TIMEOUT`](super::connection::PREFACE_TIMEOUT) |
@@ -24,6 +25,7 @@ use tower_layer::{Identity, Stack};
 
 use crate::config::LimitsConfig;
 use crate::grpc::guard::GuardCalls;
+use crate::grpc::intake::Intake;
 use crate::grpc::limits::CallLimits;
 use crate::grpc::observe::ObserveCalls;
 use crate::slots::{Slot, Slots};
@@ -105,6 +107,7 @@ pub(super) fn of_decisions(limits: &LimitsConfig) -> CallLimits {
 
 /// A server within these limits. Its calls are counted and traced.
 pub(super) fn transport(limits: &LimitsConfig, calls: CallBounds, observe: ObserveCalls) -> Server<Layers> {
+    let intake = Intake::new(limits.max_received_bytes, limits.max_message_bytes);
     Server::builder()
         .max_concurrent_streams(calls.max_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -116,7 +119,7 @@ pub(super) fn transport(limits: &LimitsConfig, calls: CallBounds, observe: Obser
         .http2_max_pending_accept_reset_streams(Some(limits.max_pending_resets))
         .http2_max_local_error_reset_streams(Some(limits.max_error_resets))
         .layer(observe.clone())
-        .layer(GuardCalls::new(observe.calls, calls.time))
+        .layer(GuardCalls::new(observe.calls, calls.time, Arc::new(intake)))
 }
 
 #[cfg(test)]

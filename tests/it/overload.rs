@@ -41,6 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_timeout_that_can_t_be_read_is_none,
         the_budget_of_the_server_ends_what_no_caller_limits,
         a_message_over_the_configured_limit_is_no_decision,
+        messages_that_are_nearly_whole_are_bounded_together,
         one_connection_too_many_is_closed_at_once,
     ];
     trials
@@ -296,6 +297,35 @@ fn the_budget_of_the_server_ends_what_no_caller_limits() {
         }
         let status = client(&server).await.authorize(never()).await.expect_err("never");
         assert!(status.message().contains("have not reached revision 99"), "{status:?}");
+    });
+}
+
+/// Every stream of a connection has all of a message but its last byte.
+fn messages_that_are_nearly_whole_are_bounded_together() {
+    const MESSAGE: usize = 1_024 * 1_024;
+    let dir = directory();
+    block_on(async {
+        let limits = LimitsConfig { max_received_bytes: 64 * MESSAGE, ..unhurried() };
+        let server = serve(dir.path(), limits).await;
+        let mut crowd = Raw::connect(server.grpc_addr).await;
+        let mut nearly = vec![0; MESSAGE];
+        nearly[1..5].copy_from_slice(&u32::try_from(MESSAGE - 5 + 1).unwrap().to_be_bytes());
+        let nearly = prost::bytes::Bytes::from(nearly);
+        let mut answers = JoinSet::new();
+        let mut kept = Vec::new();
+        for _ in 0..80 {
+            let (answer, mut stream) = crowd.begin(raw::AUTHORIZE, &[]).await.expect("a stream");
+            stream.send_data(nearly.clone(), false).expect("all but a byte");
+            kept.push(stream);
+            answers.spawn(async move { raw::code(answer.await.expect("an answer")).await });
+        }
+        // Some find no place, the others wait for their last byte.
+        let refused = answers.join_next().await.expect("an answer").expect("a code");
+        assert_eq!(refused, Code::ResourceExhausted);
+        // Whoever goes away leaves the place.
+        drop((crowd, kept, answers));
+        let client = client(&server).await;
+        until("there is a place", async || client.clone().authorize(start()).await.is_ok()).await;
     });
 }
 

@@ -10,6 +10,7 @@ use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::authorize::Authorize;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
 use ecs_authz::grpc::guard::GuardCalls;
+use ecs_authz::grpc::intake::Intake;
 use ecs_authz::grpc::observe::ObserveCalls;
 use ecs_authz::grpc::pb;
 use ecs_authz::grpc::pb::authorization_service_client::AuthorizationServiceClient;
@@ -97,7 +98,11 @@ impl Served {
         let config = parsed(CONFIG).ext_authz.unwrap();
         let router = Server::builder()
             .layer(ObserveCalls { calls: metrics.calls.clone(), tracer: Tracer::off() })
-            .layer(GuardCalls::new(metrics.calls.clone(), std::time::Duration::from_secs(60)))
+            .layer(GuardCalls::new(
+                metrics.calls.clone(),
+                std::time::Duration::from_secs(60),
+                Arc::new(Intake::new(1 << 20, 1 << 20)),
+            ))
             .add_service(authorize)
             .add_service(ExtAuthz::new(pdp.clone(), log, decisions, config, limits).into_service());
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
