@@ -35,7 +35,8 @@ pub enum Permission {
 pub struct Pending {
     /// The statement.
     pub statement: StatementRef,
-    /// What must hold for it to apply.
+    /// What must hold for it to apply. Nothing for one that denies, in the enterprise project that is told, whatever the
+    /// statements before it leave.
     pub parts: Vec<PendingPart>,
 }
 
@@ -58,6 +59,17 @@ struct Outlook {
     denied: Option<StatementRef>,
     /// Whether no statement is about some.
     is_open: bool,
+}
+
+/// Where statements are granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Granted<'i> {
+    /// In the project, so they are asked first.
+    InProject,
+    /// In the enterprise project that the call goes to.
+    ThereToo,
+    /// In one that it may go to.
+    Perhaps(&'i str),
 }
 
 /// How often statements apply: in all calls, in some, or in none.
@@ -130,17 +142,29 @@ impl PolicySet {
         prospects: &[Prospect<'_>],
         enterprise_project: Option<&str>,
     ) -> Vec<Pending> {
-        let mut pending = self.project.pending(action, prospects, None);
+        let mut pending = self.project.pending(action, prospects, Granted::InProject);
         if !self.project.always_allows(action, prospects) {
             let is_sure_where =
                 enterprise_project.is_some() && !prospects.iter().any(Prospect::can_go_elsewhere);
             let stages = self.enterprise.iter();
             for (id, stage) in stages.filter(|(id, _)| enterprise_project.is_none_or(|told| told == &***id)) {
-                pending.extend(stage.pending(action, prospects, (!is_sure_where).then_some(id)));
+                let granted = if is_sure_where { Granted::ThereToo } else { Granted::Perhaps(id) };
+                pending.extend(stage.pending(action, prospects, granted));
             }
         }
         pending.truncate(MAX_PENDING);
         pending
+    }
+}
+
+impl Granted<'_> {
+    fn part(self) -> Vec<PendingPart> {
+        match self {
+            Self::InProject | Self::ThereToo => Vec::new(),
+            Self::Perhaps(id) => {
+                vec![PendingPart { element: ENTERPRISE_PROJECT.to_owned(), wanted: vec![id.to_owned()] }]
+            }
+        }
     }
 }
 
@@ -189,28 +213,20 @@ impl Stage {
         })
     }
 
-    /// The statements that apply to some calls and not to others. `granted_in` is an enterprise project that the call may
-    /// go to.
-    fn pending(
-        &self,
-        action: ActionId,
-        prospects: &[Prospect<'_>],
-        granted_in: Option<&str>,
-    ) -> Vec<Pending> {
+    /// The statements that apply to some calls and not to others, and those that deny what the statements before them leave.
+    fn pending(&self, action: ActionId, prospects: &[Prospect<'_>], granted: Granted<'_>) -> Vec<Pending> {
         let always_allows = self.always_allows(action, prospects);
         let mut pending = Vec::new();
         for (place, statement) in self.about(action) {
-            let is_sure = prospects.iter().all(|it| statement.always(action, it)) && granted_in.is_none();
+            let decides_the_rest = granted == Granted::ThereToo && place.effect == Effect::Deny;
+            let is_perhaps = matches!(granted, Granted::Perhaps(_));
+            let is_sure = prospects.iter().all(|it| statement.always(action, it)) && !is_perhaps;
             let is_possible = prospects.iter().any(|it| statement.sometimes(action, it));
-            let is_needed = place.effect == Effect::Deny || !always_allows || granted_in.is_some();
-            if is_sure || !is_possible || !is_needed {
+            let is_needed = place.effect == Effect::Deny || !always_allows || is_perhaps;
+            if (is_sure && !decides_the_rest) || !is_possible || !is_needed {
                 continue;
             }
-            let granted = granted_in.map(|id| PendingPart {
-                element: ENTERPRISE_PROJECT.to_owned(),
-                wanted: vec![id.to_owned()],
-            });
-            let mut parts: Vec<PendingPart> = granted.into_iter().collect();
+            let mut parts = granted.part();
             for range in prospects.iter().flat_map(|it| statement.ranges(action, it)) {
                 let part = (range.worst != Outcome::Met).then(|| range.part());
                 parts.extend(part.filter(|part| !parts.contains(part)));

@@ -22,6 +22,7 @@ use crate::support::{PolicyDir, block_on, client, serve, trials};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         what_each_statement_leaves_open_is_told,
+        a_deny_behind_what_depends_is_told,
         what_is_told_of_other_keys_leaves_none_open,
         no_call_comes_out_otherwise_than_its_permission_says,
         what_depends_comes_out_both_ways,
@@ -186,6 +187,20 @@ fn what_is_told_of_other_keys_leaves_none_open() {
     assert_eq!(ask(age, principal(), &[]), "a[0] if NumberLessThan['g:MFAAge']=60");
     let without = PrincipalParts { mfa_present: Some(false), ..principal() };
     assert_eq!(ask(age, without, &[]), "denied");
+}
+
+/// Whatever the first stage leaves, the told enterprise project denies.
+fn a_deny_behind_what_depends_is_told() {
+    let allow = r#"{"Version":"1.1","Statement":[{"Effect":"Allow","Action":["ecs:*:*"],"Condition":{"StringEquals":{"g:RequestTag/team":["x"]}}}]}"#;
+    let deny = r#"{"Version":"1.1","Statement":[{"Effect":"Deny","Action":["ecs:*:*"]}]}"#;
+    let grants = "[[grant]]\nsubject = { user = \"alice\" }\npolicy = \"a\"\nscope = \"all_projects\"\n\
+                  [[grant]]\nsubject = { user = \"alice\" }\npolicy = \"e\"\nscope = { enterprise_project = \"ep\" }\n";
+    let dir = PolicyDir::acme(&[("a", allow), ("e", deny)], grants);
+    let attributes = [("g:EnterpriseProjectId".to_owned(), vec!["ep".to_owned()])].into();
+    let context = Context { attributes, ..Default::default() };
+    let caller = Caller::new(principal(), context).expect("a caller");
+    let found = permission(&pdp(dir.path()), &caller, "ecs:serverKeypairs:create");
+    assert_eq!(told(&found), "a[0] if StringEquals['g:RequestTag/team']=x; e[0] if ");
 }
 
 fn what_each_statement_leaves_open_is_told() {
