@@ -15,7 +15,7 @@ use crate::grpc::admin::MAX_TOKEN_BYTES;
 
 /// The fewest characters of a token: what 128 bits take in hexadecimal.
 const MIN_TOKEN_CHARACTERS: usize = 32;
-/// The most bytes of a token's file, a certificate with its chain, or a bundle of authorities.
+/// The most bytes of the configuration, a token's file, a certificate with its chain, or a bundle of authorities.
 const MAX_FILE_BYTES: u64 = 1_024 * 1_024;
 
 /// The policy admin service.
@@ -192,13 +192,17 @@ impl TokenConfig {
 ///
 /// If it can't be read, or is longer than any that is meant.
 pub fn read(path: &Path) -> Result<String, SecretError> {
+    read_bounded(path).map_err(|cause| SecretError::Read { path: path.to_owned(), cause })
+}
+
+/// Reads a file that may be what nobody means, such as a device without an end.
+pub(super) fn read_bounded(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
-    let read = read.and_then(|bytes| match u64::try_from(bytes) {
-        Ok(0..=MAX_FILE_BYTES) => Ok(()),
+    let bytes = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    match u64::try_from(bytes) {
+        Ok(0..=MAX_FILE_BYTES) => Ok(text),
         _ => Err(io::Error::other(format!("expected at most {MAX_FILE_BYTES} bytes"))),
-    });
-    read.map(|()| text).map_err(|cause| SecretError::Read { path: path.to_owned(), cause })
+    }
 }
 
 #[cfg(test)]

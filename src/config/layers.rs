@@ -5,21 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Schema;
 use toml::{Table, Value};
 
+use super::admin::read_bounded;
 use super::schema::{self, Kind, Leaf};
 use super::{Config, ConfigError};
 
 /// What the names of variables begin with.
 pub const PREFIX: &str = "ECS_AUTHZ_";
-
-/// The most bytes of a file: far more than all options take.
-const MAX_FILE_BYTES: u64 = 1_024 * 1_024;
 
 /// A configuration, and where it comes from.
 #[derive(Debug, Clone)]
@@ -218,16 +214,6 @@ fn is_known(variable: &str) -> bool {
         || is_port(variable)
 }
 
-/// Reads a file that may be what nobody means, such as a device without an end.
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let bytes = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    match u64::try_from(bytes) {
-        Ok(0..=MAX_FILE_BYTES) => Ok(text),
-        _ => Err(io::Error::other(format!("expected at most {MAX_FILE_BYTES} bytes"))),
-    }
-}
-
 /// What an error says of a value that has the wrong type, without the value: it may be a secret at a wrong place.
 fn without_value(message: &str) -> String {
     for found in ["invalid type: string ", "invalid value: string "] {
@@ -248,7 +234,7 @@ struct FileLayer {
 
 impl FileLayer {
     fn read(path: PathBuf) -> Result<Self, ConfigError> {
-        match read(&path) {
+        match read_bounded(&path) {
             Ok(text) => Ok(Self { path, text }),
             Err(cause) => Err(ConfigError::Read { path, cause }),
         }
