@@ -34,7 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         nothing_that_a_token_may_stand_in_is_recorded,
         nothing_is_recorded_unless_it_is_configured,
         the_shipped_configuration_is_read,
-        the_readme_shows_a_record_and_the_least_configuration,
+        the_docs_show_a_record_and_the_least_configuration,
     ];
     [records, cost::trials(), file::trials(), full::trials(), stop::trials()].into_iter().flatten().collect()
 }
@@ -375,8 +375,8 @@ fn the_shipped_configuration_is_read() {
     assert!(log.stdout.is_some() && log.otlp.is_some() && log.mask_key.is_some() && !log.actions.is_empty());
 }
 
-fn the_readme_shows_a_record_and_the_least_configuration() {
-    let (_, section) = include_str!("../../README.md").split_once("\n## Decision log\n").unwrap();
+fn the_docs_show_a_record_and_the_least_configuration() {
+    let (_, section) = include_str!("../../docs/telemetry.md").split_once("\n## Decision log\n").unwrap();
     let block = |opening: &str| section.split_once(opening).unwrap().1.split("```").next().unwrap();
     schema::check(&parse(block("```json\n")));
     assert!(parsed(block("```toml\n")).decision_log.is_some());

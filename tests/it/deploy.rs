@@ -15,7 +15,7 @@ use crate::support::program;
 
 mod compose;
 mod dashboard;
-mod guide;
+pub(crate) mod guide;
 mod image;
 mod kubernetes;
 mod systemd;

@@ -44,6 +44,7 @@ mod lifecycle;
 mod metrics;
 mod mtls;
 mod overload;
+mod pages;
 mod permissions;
 mod postgres_clock;
 mod postgres_failover;
@@ -55,7 +56,6 @@ mod postgres_start;
 mod postgres_tls;
 mod postgres_world;
 mod random;
-mod readme;
 mod reference;
 mod replica;
 mod serving;
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
         postgres_start::trials(),
         postgres_tls::trials(),
         random::trials(),
-        readme::trials(),
+        pages::trials(),
         shared_sets::trials(),
         streams::trials(),
         sync::trials(),

@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         patience_ends_and_the_last_cause_is_named,
         who_waits_is_stopped_at_once,
         a_migration_that_failed_in_the_middle_is_completed_by_the_next,
-        the_privileges_that_the_readme_grants_are_enough_and_each_is_needed,
+        the_privileges_that_the_docs_grant_are_enough_and_each_is_needed,
     ];
     trials.into_iter().map(|trial| trial.with_ignored_flag(!is_there())).collect()
 }
@@ -164,14 +164,14 @@ fn a_migration_that_failed_in_the_middle_is_completed_by_the_next() {
     serving.await_ready();
 }
 
-/// The statements of the README that make the role.
+/// The statements of the docs that make the role.
 fn role(name: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let statements = readme.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next());
+    let page = include_str!("../../docs/postgres.md");
+    let statements = page.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next());
     statements.expect("a block of SQL").replace("ecs_authz_reader", name)
 }
 
-fn the_privileges_that_the_readme_grants_are_enough_and_each_is_needed() {
+fn the_privileges_that_the_docs_grant_are_enough_and_each_is_needed() {
     let database = Database::create();
     let name = format!("reader_{}", std::process::id());
     let url = replaced(database.url(), "authz@", &format!("{name}@"));

@@ -15,7 +15,7 @@ pub(super) fn trials() -> Vec<Trial> {
 const GUIDE: &str = "operations.md";
 
 /// The anchors of a page's headings, as those who render it make them.
-fn anchors(page: &str) -> BTreeSet<String> {
+pub(crate) fn anchors(page: &str) -> BTreeSet<String> {
     let mut is_code = false;
     let headings = page.lines().filter_map(|line| {
         is_code ^= line.trim_start().starts_with("```");

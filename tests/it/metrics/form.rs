@@ -89,7 +89,7 @@ pub(crate) fn is_metric(name: &&str) -> bool {
 
 fn each_metric_is_documented() {
     let (_, body) = block_on(scrape());
-    let rows = include_str!("../../../README.md").lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows = include_str!("../../../docs/telemetry.md").lines().filter_map(|line| line.strip_prefix("| `"));
     let named = rows.flat_map(|row| row.split(" | ").next().unwrap_or_default().split(['`', '{', ' ']));
     let documented: BTreeSet<&str> = named.filter(is_metric).collect();
     assert_eq!(documented, names(&body));

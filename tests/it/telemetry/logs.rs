@@ -25,7 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         the_variable_goes_before_the_file,
         what_is_no_level_is_named_at_the_start,
         a_caller_can_not_forge_a_line,
-        the_readme_shows_a_configuration,
+        the_docs_show_a_configuration,
     ]
 }
 
@@ -132,8 +132,8 @@ fn the_variable_goes_before_the_file() {
     assert!(lines.iter().any(|line| line.contains("RUST_LOG is not understood")), "{lines:?}");
 }
 
-fn the_readme_shows_a_configuration() {
-    let (_, section) = include_str!("../../../README.md").split_once("## Logs and traces\n").unwrap();
+fn the_docs_show_a_configuration() {
+    let (_, section) = include_str!("../../../docs/telemetry.md").split_once("## Logs and traces\n").unwrap();
     let block = section.split_once("```toml\n").unwrap().1.split("```").next().unwrap();
     assert_eq!(parsed(block).log.format, LogFormat::Json);
     assert!(parsed(block).traces.is_some());

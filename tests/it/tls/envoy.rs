@@ -1,4 +1,4 @@
-//! A real Envoy that asks over TLS, as the README says.
+//! A real Envoy that asks over TLS, as the docs say.
 
 use super::*;
 use crate::edge::{Edge, PATIENT, envoy};
@@ -9,9 +9,10 @@ pub(super) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(envoy().is_none())).collect()
 }
 
-/// The README's part of a cluster, with these files.
+/// The docs' part of a cluster, with these files.
 fn transport_socket(files: &Files) -> String {
-    let (_, rest) = include_str!("../../../README.md").split_once("```yaml\ntransport_socket:").unwrap();
+    let (_, rest) =
+        include_str!("../../../docs/running.md").split_once("```yaml\ntransport_socket:").unwrap();
     let mut part = format!("transport_socket:{}", rest.split("```").next().unwrap());
     for (shown, ours) in
         [("tls.crt", "envoy.crt"), ("tls.key", "envoy.key"), ("authz-ca.crt", "authz-ca.crt")]

@@ -1,12 +1,11 @@
-//! The README shows real output: each command of its `console` blocks is run and its output compared.
+//! What the pages show is real output: each command of their `console` blocks is run and its output compared.
 
-use std::collections::BTreeSet;
-use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::{env, fs};
 
 use ecs_authz::server::RunningServer;
 use libtest_mimic::Trial;
@@ -15,18 +14,32 @@ use tempfile::TempDir;
 
 use crate::admin;
 use crate::conformance::postgres::{Database, is_there};
+use crate::deploy::guide::anchors;
 use crate::edge::envoy;
-use crate::support::{block_on, program, serve, trial};
+use crate::support::{block_on, program, serve, trial, trials};
 
-const README: &str = include_str!("../../README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// The pages for those who use it and change it. `deploy::guide` looks at those for who runs it.
+const PAGES: [&str; 8] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/envoy.md",
+    "docs/performance.md",
+    "docs/policies.md",
+    "docs/postgres.md",
+    "docs/running.md",
+    "docs/telemetry.md",
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let examples = examples();
-    assert!(examples.len() >= 4, "the README shows fewer commands than it did");
+    let examples: Vec<(&str, Example)> = PAGES
+        .into_iter()
+        .flat_map(|page| examples(&text(page)).into_iter().map(move |example| (page, example)))
+        .collect();
+    assert!(examples.len() >= 12, "the pages show fewer commands than they did");
     // The last test to hold it ends what the script started.
     let behind_envoy = Arc::new(OnceLock::new());
-    let named = examples.into_iter().enumerate().map(|(index, example)| {
+    let named = examples.into_iter().enumerate().map(|(index, (page, example))| {
         let tool = example.command.split_whitespace().next().unwrap_or_default().to_owned();
         // Without the tool, the command can't be run; `scripts/test` installs it.
         let is_missing = match tool.as_str() {
@@ -43,13 +56,18 @@ pub(crate) fn trials() -> Vec<Trial> {
             _ if example.needs_database() => example.run_on_database(),
             _ => example.run(GRPC_ADDR, &addr(), &[]),
         };
-        trial(format!("readme::command_{index}_{tool}"), run).with_ignored_flag(is_missing)
+        let page = page.trim_end_matches(".md").replace('/', "_").to_lowercase();
+        trial(format!("pages::{page}_command_{index}_{tool}"), run).with_ignored_flag(is_missing)
     });
-    let links = trial("readme::links_lead_somewhere", links_lead_somewhere);
-    named.chain([links]).collect()
+    let links = trials![links_lead_somewhere, no_page_is_forgotten];
+    named.chain(links).collect()
 }
 
-/// Where the README's servers are.
+fn text(page: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
+}
+
+/// Where the pages' servers are.
 const GRPC_ADDR: &str = "127.0.0.1:50051";
 const ENVOY_ADDR: &str = "127.0.0.1:10000";
 const ADMIN_ADDR: &str = "127.0.0.1:50052";
@@ -92,9 +110,8 @@ struct Example {
 }
 
 /// The commands of the `console` blocks: from a `$` to the first line that does not go on, then the output.
-fn examples() -> Vec<Example> {
-    let blocks =
-        README.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+fn examples(page: &str) -> Vec<Example> {
+    let blocks = page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     let blocks = blocks.map(|block| {
         let mut lines = block.lines();
         let mut command = lines.next().unwrap_or_default().trim_start_matches("$ ").to_owned();
@@ -134,7 +151,7 @@ impl Example {
         self.run(ADMIN_ADDR, &addr, &[("TOKEN", admin::TOKEN)]);
     }
 
-    /// Runs the command with the test's server at the place of the README's.
+    /// Runs the command with the test's server at the place of the page's.
     fn run(&self, shown_addr: &str, addr: &str, variables: &[(&str, &str)]) {
         let command = self.command.replace(shown_addr, addr);
         let program = program();
@@ -163,17 +180,28 @@ fn json(text: &str) -> Option<Value> {
 }
 
 fn links_lead_somewhere() {
-    let targets = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let headings: BTreeSet<String> = README
-        .lines()
-        .filter_map(|line| line.strip_prefix("## ").or(line.strip_prefix("### ")))
-        .map(|heading| heading.to_lowercase().replace(' ', "-"))
-        .collect();
     let mut count = 0;
-    for target in targets.filter(|target| !target.starts_with("http")) {
-        let is_heading = target.strip_prefix('#').is_some_and(|anchor| headings.contains(anchor));
-        assert!(is_heading || Path::new(ROOT).join(target).exists(), "{target}");
-        count += 1;
+    for page in PAGES {
+        let content = text(page);
+        let path = Path::new(ROOT).join(page);
+        let targets = content.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.starts_with("http")) {
+            let (file, anchor) =
+                target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+            let file = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            assert!(file.exists(), "{page}: {target}");
+            let is_heading = |anchor| anchors(&fs::read_to_string(&file).expect("a page")).contains(anchor);
+            assert!(anchor.is_none_or(is_heading), "{page}: {target}");
+            count += 1;
+        }
     }
-    assert!(count > 10);
+    assert!(count > 50, "{count}");
+}
+
+fn no_page_is_forgotten() {
+    let folder = fs::read_dir(Path::new(ROOT).join("docs")).expect("the folder");
+    for entry in folder {
+        let name = format!("docs/{}", entry.expect("an entry").file_name().display());
+        assert!(PAGES.contains(&name.as_str()), "{name}");
+    }
 }
