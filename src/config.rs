@@ -224,6 +224,7 @@ impl Config {
             .or_else(of_connections)
             .or_else(of_shutdown)
             .or_else(of_limits)
+            .or_else(|| self.grpc.fault())
             .or_else(|| self.log.fault())
             .or_else(of_traces)
     }

@@ -40,6 +40,7 @@ use limits::{CallBounds, Places, transport};
 pub use policies::{OpenStore, PolicySource};
 use tls::Protocol;
 pub use tls::{Certificates, Reload, TlsError, read_authorities};
+use workers::{Dealer, Workers};
 
 mod admin;
 mod cache_size;
@@ -55,6 +56,7 @@ mod policies;
 mod reload;
 mod socket;
 mod tls;
+mod workers;
 
 /// The services of the gRPC listener that decide. The last one is served only if it is configured.
 const SERVICES: [&str; 2] = ["ecs.authz.v1.AuthorizationService", "envoy.service.auth.v3.Authorization"];
@@ -142,6 +144,9 @@ pub enum StartError {
         #[source]
         cause: io::Error,
     },
+    /// The threads that serve gRPC can't be started.
+    #[error("the threads that serve gRPC can't be started")]
+    Workers(#[source] io::Error),
     /// The reflection service can't be built.
     #[error("reflection can't be served")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -179,6 +184,7 @@ pub struct RunningServer {
     /// Says how the server is until it stops.
     health_report: JoinHandle<()>,
     phase: watch::Sender<Phase>,
+    workers: Workers,
     /// The listeners of gRPC. Each goes on until the server drains.
     listeners: JoinSet<io::Result<()>>,
     /// The listener of HTTP, and what else goes on until the end.
@@ -240,6 +246,7 @@ impl RunningServer {
         let observe = ObserveCalls { calls: metrics.calls.clone(), tracer: tracer.clone() };
         let Bound { grpc, grpc_addr, socket, http, http_addr, mut certificates } =
             Bound::new(&config).await?;
+        let workers = Workers::start(config.config.grpc.workers()).await.map_err(StartError::Workers)?;
         let phase = watch::Sender::new(Phase::Serving);
         let health = GrpcHealth::new(services(&config.config)).await;
         let mut listeners = JoinSet::new();
@@ -254,7 +261,7 @@ impl RunningServer {
         }
         let max_age = MaxAge::new(&config.config.connections);
         for incoming in [Some(grpc), socket].into_iter().flatten() {
-            let incoming = incoming.at_most(places.clone());
+            let incoming = incoming.at_most(places.clone()).dealt_by(workers.dealer().clone());
             let server = grpc_server(decisions.clone(), observe.clone(), &config.config, &health)?;
             listeners.spawn(connections::serve(incoming, server, max_age, PhaseWatch::of(&phase)));
         }
@@ -278,19 +285,46 @@ impl RunningServer {
             health,
             health_report,
             phase,
+            workers,
             listeners,
             http: http_tasks,
         })
     }
 
-    /// Waits for a listener to end by itself, which is a fault.
+    /// Waits for a listener or a worker to end by itself, which is a fault.
     pub async fn ended(&mut self) -> io::Error {
         let ended = tokio::select! {
             ended = self.listeners.join_next() => ended,
             ended = self.http.join_next() => ended,
+            () = self.workers.lost() => return io::Error::other("a thread that serves gRPC ended"),
         };
         let outcome = ended.map(|ended| ended.map_err(io::Error::other).flatten());
         outcome.and_then(Result::err).unwrap_or_else(|| io::Error::other("a listener ended"))
+    }
+}
+
+impl RunningServer {
+    /// How many connections of gRPC each worker serves, but for those that are told to go.
+    #[must_use]
+    pub fn connections_by_worker(&self) -> Vec<usize> {
+        self.workers.dealer().connections()
+    }
+
+    /// What tells that the workers are alive.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.workers.dealer().clone())
+    }
+}
+
+/// Tells whether the workers of a server are alive.
+#[derive(Debug, Clone)]
+pub struct Pulse(Dealer);
+
+impl Pulse {
+    /// Completes once every worker has had a turn. Where one hangs, that is never.
+    pub async fn beat(&self) {
+        self.0.round().await;
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn run(
 ) -> Result<u8, CommandError> {
     let systemd = Systemd::start();
     systemd.ready();
-    systemd.keep_watchdog();
+    systemd.keep_watchdog(server.pulse());
     let told = serve(&mut server, &mut signals, &systemd).await;
     systemd.stopping();
     let left = match told {

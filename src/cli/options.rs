@@ -42,6 +42,9 @@ pub(super) struct OptionArgs {
     /// A Unix domain socket to serve gRPC on, too, for processes of this user and group (its mode is 0660)
     #[arg(long, value_name = "PATH", env = "ECS_AUTHZ_GRPC_SOCKET")]
     grpc_socket: Option<PathBuf>,
+    /// How many threads serve gRPC [default: one for each processor that may be used]
+    #[arg(long, value_name = "COUNT", env = "ECS_AUTHZ_GRPC_WORKERS")]
+    grpc_workers: Option<u32>,
     /// Where to serve HTTP: /livez, /readyz and /metrics [default: 127.0.0.1:8080]
     #[arg(long, value_name = "IP:PORT", env = "ECS_AUTHZ_HTTP_ADDR")]
     http_addr: Option<SocketAddr>,
@@ -96,6 +99,7 @@ impl OptionArgs {
             ("max_stale_seconds", "--max-stale-seconds", number(&self.max_stale_seconds)),
             ("grpc.addr", "--grpc-addr", self.grpc_addr.map(|addr| addr.to_string().into())),
             ("grpc.socket", "--grpc-socket", path(&self.grpc_socket)?),
+            ("grpc.workers", "--grpc-workers", number(&self.grpc_workers)),
             ("http.addr", "--http-addr", self.http_addr.map(|addr| addr.to_string().into())),
             ("tables", "--table", (!tables.is_empty()).then(|| tables.into())),
             ("dependency_mode", "--dependency-mode", self.dependency_mode.map(|mode| mode.word().into())),
@@ -158,6 +162,7 @@ mod tests {
         let command = OptionArgs::augment_args(Command::new("serve"));
         let every = "serve --policies p --database-url u --database-url-file f --database-connections 1 \
                      --database-wait-seconds 1 --max-stale-seconds 1 --grpc-addr 127.0.0.1:1 --grpc-socket s \
+                     --grpc-workers 1 \
                      --http-addr 127.0.0.1:1 --table t --dependency-mode report --region r --cache-mib 1 --insecure";
         let matches = command.clone().try_get_matches_from(every.split_whitespace()).unwrap();
         let flags =

@@ -8,6 +8,8 @@ use std::thread;
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
+use crate::server::Pulse;
+
 /// How many messages may wait to be taken. What is more is not told: whoever should listen does not.
 const MAX_WAITING: usize = 16;
 
@@ -51,12 +53,14 @@ impl Systemd {
         self.tell(vec![NotifyState::Stopping]);
     }
 
-    /// Tells again and again that the program is alive, where the unit asks for it (`WatchdogSec`).
-    pub(super) fn keep_watchdog(&self) {
+    /// Tells again and again that the program is alive, where the unit asks for it (`WatchdogSec`). A worker that hangs keeps
+    /// it from being told.
+    pub(super) fn keep_watchdog(&self, pulse: Pulse) {
         let Some(limit) = sd_notify::watchdog_enabled() else { return };
         let systemd = self.clone();
         tokio::spawn(async move {
             loop {
+                pulse.beat().await;
                 systemd.tell(vec![NotifyState::Watchdog]);
                 sleep(limit / 2).await;
             }

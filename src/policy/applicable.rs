@@ -49,6 +49,12 @@ impl Applicable {
             enterprise: enterprise.map(|(id, policies)| (id.into(), Policies::of(policies))).collect(),
         }
     }
+
+    /// How many policies there are, which tells how long they take to merge.
+    #[must_use]
+    pub fn policy_count(&self) -> usize {
+        self.project.len() + self.enterprise.values().map(|policies| policies.len()).sum::<usize>()
+    }
 }
 
 impl Policies {

@@ -22,8 +22,9 @@ use tonic::transport::Server;
 
 use super::connection::{Connection, Gone};
 use super::drain::{Phase, PhaseWatch};
-use super::incoming::Incoming;
+use super::incoming::{Arrival, Incoming};
 use super::limits::Layers;
+use super::workers::Seat;
 use crate::config::ConnectionsConfig;
 
 /// How much of the age is left to chance, to either side.
@@ -99,15 +100,17 @@ pub(super) async fn serve(
     phase: PhaseWatch,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
-    let serve = |connections: &mut JoinSet<()>, connection| {
-        let max_age = max_age.of_one(fastrand::f64());
-        connections.spawn(serve_one(connection, server.clone(), max_age, phase.reaches(Phase::Draining)));
+    let serve = |connections: &mut JoinSet<()>, arrival: Arrival| {
+        let (server, max_age) = (server.clone(), max_age.of_one(fastrand::f64()));
+        let drains = phase.reaches(Phase::Draining);
+        arrival
+            .serve(connections, move |connection, seat| serve_one(connection, seat, server, max_age, drains));
     };
     let mut drains = pin!(phase.reaches(Phase::Draining));
     loop {
         tokio::select! {
             () = &mut drains => break,
-            connection = incoming.next() => serve(&mut connections, connection),
+            arrival = incoming.next() => serve(&mut connections, arrival),
             Some(_ended) = connections.join_next() => {}
         }
     }
@@ -115,7 +118,7 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             () = &mut closes => break,
-            connection = incoming.next() => serve(&mut connections, connection),
+            arrival = incoming.next() => serve(&mut connections, arrival),
         }
     }
     drop(incoming);
@@ -126,6 +129,7 @@ pub(super) async fn serve(
 /// Serves one connection to its end.
 async fn serve_one(
     mut connection: Connection,
+    seat: Seat,
     server: GrpcServer,
     max_age: MaxAge,
     drains: impl Future<Output = ()>,
@@ -138,6 +142,7 @@ async fn serve_one(
             () = max_age.is_reached() => {}
         }
         lifeline.notice.give();
+        drop(seat);
     };
     let GrpcServer { transport, services } = server;
     let alone = Alone { connection: Some(connection), gone };

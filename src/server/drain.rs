@@ -100,6 +100,7 @@ impl RunningServer {
         // What is left of connections is cut.
         self.listeners.shutdown().await;
         self.http.shutdown().await;
+        self.workers.stop().await;
         let rest = match outcome {
             Ok(Drain::Complete) => limit.saturating_sub(started.elapsed()),
             Ok(Drain::CutShort) | Err(_) => Duration::ZERO,

@@ -37,8 +37,9 @@ pub(super) async fn serve(incoming: Incoming, routes: Router, phase: PhaseWatch)
     loop {
         tokio::select! {
             () = &mut closes => break,
-            connection = incoming.next() => {
-                connections.spawn(serve_one(connection, routes.clone(), phase.reaches(Phase::Closing)));
+            arrival = incoming.next() => {
+                let (routes, closes) = (routes.clone(), phase.reaches(Phase::Closing));
+                arrival.serve(&mut connections, move |connection, _seat| serve_one(connection, routes, closes));
             }
             Some(_ended) = connections.join_next() => {}
         }

@@ -1,12 +1,16 @@
 //! Connections as they come in, on a port or a socket, in the clear or over TLS.
 //!
+//! They are accepted in one place and dealt out to where they are served: their handshakes are made there already, so that
+//! what they cost is spread as the connections are.
+//!
 //! Nobody waits for somebody else's handshake, and an error of one connection, or too many open files, does not end the
 //! listener (CVE-2024-47609).
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +26,7 @@ use super::connection::Connection;
 use super::limits::{Place, Places};
 use super::socket::Socket;
 use super::tls::Tls;
+use super::workers::{Dealer, Seat};
 
 /// How long a client may take to shake hands.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,11 +40,25 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Incoming {
     listener: Listener,
     tls: Option<Arc<Tls>>,
-    handshakes: JoinSet<Option<Connection>>,
+    dealer: Dealer,
+    handshakes: JoinSet<Option<Arrival>>,
     /// The handshakes, the oldest first. Some may be over.
     oldest: VecDeque<AbortHandle>,
     pause: Option<Pin<Box<Sleep>>>,
     places: Places,
+}
+
+/// A connection that has come, to be served where it was dealt to.
+pub(super) struct Arrival {
+    stream: Arrived,
+    seat: Seat,
+}
+
+/// It belongs to no runtime yet, or to the one that its handshake was made on.
+enum Arrived {
+    Local(StdUnixStream, Place),
+    Plain(StdTcpStream, Place),
+    Protected(Box<Connection>),
 }
 
 enum Listener {
@@ -69,8 +88,9 @@ impl Incoming {
     }
 
     fn new(listener: Listener, tls: Option<Arc<Tls>>) -> Self {
-        let places = Places::default();
-        Self { listener, tls, handshakes: JoinSet::new(), oldest: VecDeque::new(), pause: None, places }
+        let (dealer, places) = (Dealer::here(), Places::default());
+        let (handshakes, oldest) = (JoinSet::new(), VecDeque::new());
+        Self { listener, tls, dealer, handshakes, oldest, pause: None, places }
     }
 
     /// Closes connections at once for which there is no place.
@@ -78,16 +98,21 @@ impl Incoming {
         Self { places, ..self }
     }
 
+    /// Deals them out. Else they stay where they are accepted.
+    pub(super) fn dealt_by(self, dealer: Dealer) -> Self {
+        Self { dealer, ..self }
+    }
+
     /// The next connection.
-    pub(super) async fn next(&mut self) -> Connection {
+    pub(super) async fn next(&mut self) -> Arrival {
         poll_fn(|cx| self.poll_connection(cx)).await
     }
 
-    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Connection> {
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         loop {
             while let Poll::Ready(Some(over)) = self.handshakes.poll_join_next(cx) {
-                if let Ok(Some(connection)) = over {
-                    return Poll::Ready(connection);
+                if let Ok(Some(arrival)) = over {
+                    return Poll::Ready(arrival);
                 }
             }
             if let Some(pause) = &mut self.pause {
@@ -103,15 +128,20 @@ impl Incoming {
             };
             // Closed, not left waiting: whoever calls may go elsewhere at once.
             let Some(place) = self.places.take() else { continue };
-            match (accepted, self.tls.clone()) {
-                (Accepted::Local(stream), _) => return Poll::Ready(Connection::local(stream, place)),
-                (Accepted::Remote(stream), None) => return Poll::Ready(Connection::plain(stream, place)),
-                (Accepted::Remote(stream), Some(tls)) => self.shake_hands(stream, tls, place),
-            }
+            let seat = self.dealer.deal();
+            let stream = match (accepted, self.tls.clone()) {
+                (Accepted::Local(stream), _) => Arrived::Local(stream, place),
+                (Accepted::Remote(stream), None) => Arrived::Plain(stream, place),
+                (Accepted::Remote(stream), Some(tls)) => {
+                    self.shake_hands(stream, tls, place, seat);
+                    continue;
+                }
+            };
+            return Poll::Ready(Arrival { stream, seat });
         }
     }
 
-    fn shake_hands(&mut self, stream: TcpStream, tls: Arc<Tls>, place: Place) {
+    fn shake_hands(&mut self, stream: StdTcpStream, tls: Arc<Tls>, place: Place, seat: Seat) {
         if self.oldest.len() >= MAX_HANDSHAKES {
             self.oldest.retain(|handshake| !handshake.is_finished());
         }
@@ -120,15 +150,56 @@ impl Incoming {
         {
             oldest.abort();
         }
-        self.oldest.push_back(self.handshakes.spawn(async move {
-            match timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
-                Ok(Ok(stream)) => return Some(Connection::protected(stream, place)),
-                // Anybody can cause it, so it is not worth more.
-                Ok(Err(error)) => tracing::debug!(%error, "a client did not get through the TLS handshake"),
-                Err(_) => tracing::debug!("a client took too long for the TLS handshake"),
+        let runtime = seat.runtime();
+        let handshake = async move {
+            let connection = protected(stream, &tls, place).await?;
+            Some(Arrival { stream: Arrived::Protected(connection.into()), seat })
+        };
+        self.oldest.push_back(self.handshakes.spawn_on(handshake, &runtime));
+    }
+}
+
+/// A connection after its handshake. It belongs to the runtime that this runs on.
+async fn protected(stream: StdTcpStream, tls: &Tls, place: Place) -> Option<Connection> {
+    let handshake = async { tls.acceptor().accept(TcpStream::from_std(stream)?).await };
+    match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => return Some(Connection::protected(stream, place)),
+        // Anybody can cause it, so it is not worth more.
+        Ok(Err(error)) => tracing::debug!(%error, "a client did not get through the TLS handshake"),
+        Err(_) => tracing::debug!("a client took too long for the TLS handshake"),
+    }
+    None
+}
+
+impl Arrival {
+    /// Serves it where it was dealt to, among these tasks.
+    pub(super) fn serve<F>(
+        self,
+        tasks: &mut JoinSet<()>,
+        serve: impl FnOnce(Connection, Seat) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
+        let Self { stream, seat } = self;
+        let runtime = seat.runtime();
+        let served = async move {
+            match stream.open() {
+                Ok(connection) => serve(connection, seat).await,
+                Err(error) => tracing::error!(%error, "a connection can't be served"),
             }
-            None
-        }));
+        };
+        tasks.spawn_on(served, &runtime);
+    }
+}
+
+impl Arrived {
+    /// The connection. From now on it belongs to the runtime that this is called on.
+    fn open(self) -> io::Result<Connection> {
+        Ok(match self {
+            Self::Local(stream, place) => Connection::local(UnixStream::from_std(stream)?, place),
+            Self::Plain(stream, place) => Connection::plain(TcpStream::from_std(stream)?, place),
+            Self::Protected(connection) => *connection,
+        })
     }
 }
 
@@ -142,9 +213,10 @@ fn pause_after(error: &io::Error) -> Option<Pin<Box<Sleep>>> {
     Some(Box::pin(sleep(PAUSE)))
 }
 
+/// As the runtime of the listener has let go of it.
 enum Accepted {
-    Local(UnixStream),
-    Remote(TcpStream),
+    Local(StdUnixStream),
+    Remote(StdTcpStream),
 }
 
 impl Listener {
@@ -152,15 +224,15 @@ impl Listener {
         Poll::Ready(match self {
             Self::Port(listener) => {
                 let accepted = ready!(listener.poll_accept(cx));
-                accepted.map(|(stream, _)| {
+                accepted.and_then(|(stream, _)| {
                     // Else small answers wait for acknowledgements. A connection that is gone already fails by itself.
                     let _gone = stream.set_nodelay(true);
-                    Accepted::Remote(stream)
+                    stream.into_std().map(Accepted::Remote)
                 })
             }
             Self::Socket(socket) => {
                 let accepted = ready!(socket.poll_accept(cx));
-                accepted.map(Accepted::Local)
+                accepted.and_then(UnixStream::into_std).map(Accepted::Local)
             }
         })
     }

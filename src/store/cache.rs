@@ -8,12 +8,14 @@
 //! outlives a revision that did not change it, and is gone with the last entry that has it.
 
 use std::hash::{Hash, Hasher};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use equivalent::Equivalent;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use rapidhash::quality::RandomState;
+use tokio::runtime::Handle;
 
 use super::{Freshness, PolicyStore, PrincipalGrants, Revision, StoreError};
 use crate::policy::{Applicable, PolicySet};
@@ -188,13 +190,25 @@ impl PolicyCache {
             Miss::Failed(error)
         })?;
         let applicable = Applicable::of(identity.project_id.as_deref(), &read.grants);
-        let (set, origin) = self.sets.share(applicable);
+        let (set, origin) = self.share(applicable).await?;
         if origin == Origin::Shared {
             add_one(&self.counts.shared_sets);
         }
         self.weigh_sets().await;
         let entry = Entry { revision: read.revision, set };
         if read.revision == known { Ok(entry) } else { Err(Miss::Newer(entry)) }
+    }
+
+    /// The set of these policies. To merge many takes longer than others should wait that have their turn on this thread.
+    async fn share(&self, applicable: Applicable) -> Result<(Arc<SharedSet>, Origin), Miss> {
+        let elsewhere = Handle::try_current().ok().filter(|_| applicable.policy_count() >= LONG_MERGE);
+        let Some(runtime) = elsewhere else { return Ok(self.sets.share(applicable)) };
+        let sets = self.sets.clone();
+        let shared = runtime.spawn_blocking(move || sets.share(applicable)).await;
+        shared.map_err(|fault| match fault.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_cancelled) => Miss::Failed(StoreError::Stopped),
+        })
     }
 
     async fn read(&self, identity: &Identity, known: Revision) -> Result<PrincipalGrants, StoreError> {
@@ -253,6 +267,9 @@ impl Entry {
         LoadedPolicies { revision: self.revision, policies: self.set.policies.clone(), is_stale: false }
     }
 }
+
+/// From how many policies on it takes longer to merge them than to hand them to another thread: some 60 µs.
+const LONG_MERGE: usize = 256;
 
 /// Why a load did not fill the entry that it was for.
 #[derive(Debug, Clone)]

@@ -27,6 +27,7 @@ mod reload;
 mod signals;
 mod systemd;
 mod through_envoy;
+mod workers;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = [
@@ -38,6 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         signals::trials(),
         systemd::trials(),
         through_envoy::trials(),
+        workers::trials(),
     ];
     trials.into_iter().flatten().collect()
 }
