@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future as _;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -157,25 +157,14 @@ impl AsyncRead for Connection {
     }
 }
 
+/// Nothing is written from several places at once, although the system could. Where that can be, h2 copies no message of 256
+/// bytes or more next to those that are ready: it writes each by itself, with a call of the system for each. Where it can't,
+/// it copies those of less than 1,024 bytes, as decisions are, and writes 16 KiB of them at once.
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check_cut(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.limit_stall(cx, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check_cut(cx)?;
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.limit_stall(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
