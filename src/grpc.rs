@@ -23,6 +23,7 @@ pub mod render;
 mod span;
 pub mod status;
 mod stream;
+pub mod untaken;
 
 /// The types of `proto/`, a module for each part of a package's name.
 #[expect(

@@ -32,6 +32,9 @@ pub struct LimitsConfig {
     pub keepalive_interval_seconds: u64,
     /// How many seconds the answer to a probe may take, after which the connection is closed.
     pub keepalive_timeout_seconds: u64,
+    /// How many seconds an answer, or a message of a stream, may be ready without the client taking it whole (and at most twice as
+    /// many). Then its connection is told to go, and after as many seconds again it is cut.
+    pub answer_timeout_seconds: u64,
     /// The most bytes of a request's headers, as HTTP/2 counts them: names, values and 32 for each.
     pub max_header_list_bytes: u32,
     /// How many streams a client may reset that the server has not looked at yet, before its connection is closed
@@ -53,6 +56,7 @@ impl Default for LimitsConfig {
             max_streams_per_connection: 256,
             keepalive_interval_seconds: 30,
             keepalive_timeout_seconds: 20,
+            answer_timeout_seconds: 30,
             max_header_list_bytes: 16 * 1_024,
             max_pending_resets: 100,
             max_error_resets: 1_024,
@@ -70,7 +74,7 @@ impl LimitsConfig {
     }
 
     /// Each limit by its name, with the least and the most that can be meant.
-    fn ranges(&self) -> [(&'static str, u64, u64, u64); 11] {
+    fn ranges(&self) -> [(&'static str, u64, u64, u64); 12] {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         [
             // A check of Envoy with ordinary headers fits in the least.
@@ -88,6 +92,7 @@ impl LimitsConfig {
             ("max_streams_per_connection", self.max_streams_per_connection.into(), 1, 65_536),
             ("keepalive_interval_seconds", self.keepalive_interval_seconds, 1, 3_600),
             ("keepalive_timeout_seconds", self.keepalive_timeout_seconds, 1, 600),
+            ("answer_timeout_seconds", self.answer_timeout_seconds, 1, 600),
             // Tokens and certificates in headers are long, and every connection may keep as many bytes.
             ("max_header_list_bytes", self.max_header_list_bytes.into(), 4_096, 1_024 * 1_024),
             ("max_pending_resets", count(self.max_pending_resets), 1, 100_000),

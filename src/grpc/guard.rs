@@ -1,5 +1,7 @@
 //! What surrounds every call of a listener: when it came, how long it may take in all, and that a fault in it harms no other.
 //!
+//! What an answer consists of is followed until it is written: see [`untaken`](super::untaken).
+//!
 //! A panic unwinds to here and no further: the call is `INTERNAL`, which is no decision, and the connection goes on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +22,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::intake::{Intake, IntakeBody};
+use super::peer::Link;
 use super::status::CallError;
+use super::untaken::Untaken;
 use crate::metrics::Calls;
 
 /// When a call came: its time runs from then, however long it waited for its turn. Each request carries it.
@@ -74,10 +78,11 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         request.extensions_mut().insert(Arrived(Instant::now()));
         let path = request.uri().path_and_query().cloned();
+        let untaken = request.extensions().get().map(|link: &Link| link.untaken.clone());
         let GuardCalls { calls, limit, intake } = self.guard.clone();
         let request = request.map(|body| IntakeBody::new(body, intake));
         let future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok();
-        GuardedFuture { future, overdue: sleep(limit), calls, path }
+        GuardedFuture { future, overdue: sleep(limit), calls, path, untaken }
     }
 }
 
@@ -92,6 +97,8 @@ pin_project! {
         overdue: Sleep,
         calls: Arc<Calls>,
         path: Option<PathAndQuery>,
+        // None on a connection that nobody watches.
+        untaken: Option<Untaken>,
     }
 }
 
@@ -103,8 +110,9 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let guarded = |answer: Response<Body>, calls: &Arc<Calls>, path: &mut Option<PathAndQuery>| {
-            answer.map(|body| GuardedBody { body: Some(body), calls: calls.clone(), path: path.take() })
+        let mut guarded = |answer: Response<Body>, calls: &Arc<Calls>, path: &mut Option<PathAndQuery>| {
+            let (path, untaken) = (path.take(), this.untaken.take());
+            answer.map(|body| GuardedBody { body: Some(body), calls: calls.clone(), path, untaken })
         };
         // What a call shares with others is made for it: locks are used after a panic, places are left, counts are whole.
         let polled =
@@ -134,6 +142,7 @@ pin_project! {
         body: Option<Body>,
         calls: Arc<Calls>,
         path: Option<PathAndQuery>,
+        untaken: Option<Untaken>,
     }
 }
 
@@ -148,7 +157,7 @@ impl http_body::Body for GuardedBody {
         let mut this = self.project();
         let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         match catch_unwind(AssertUnwindSafe(|| body.poll_frame(context))) {
-            Ok(polled) => polled,
+            Ok(polled) => polled.map_ok(|frame| follow(frame, this.untaken.as_ref())),
             Err(_) => {
                 tell(this.calls, this.path.as_ref());
                 this.body.set(None);
@@ -165,6 +174,14 @@ impl http_body::Body for GuardedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+/// What is ready, until it is written.
+fn follow(frame: Frame<Bytes>, untaken: Option<&Untaken>) -> Frame<Bytes> {
+    match untaken {
+        Some(untaken) => frame.map_data(|bytes| untaken.follow(bytes)),
+        None => frame,
     }
 }
 

@@ -10,6 +10,7 @@ use tonic::{Request, Status};
 
 use super::departure::Departure;
 use super::status::CallError;
+use super::untaken::Untaken;
 use crate::decision_log;
 
 /// The other end of a connection. Found out once, when it is made; each of its requests carries it.
@@ -33,6 +34,8 @@ pub struct Link {
     pub peer: Peer,
     /// Tells when it is to go, if somebody decides that.
     pub departure: Option<Departure>,
+    /// What is ready to be written to it.
+    pub untaken: Untaken,
 }
 
 /// Names of clients, each whole: a URI such as a SPIFFE id, or a DNS name.
@@ -174,7 +177,8 @@ mod tests {
     fn records_tell_the_name_before_the_address() {
         let of = |peer: Peer| {
             let mut request = Request::new(());
-            request.extensions_mut().insert(Link { peer, departure: None });
+            let untaken = Untaken::default();
+            request.extensions_mut().insert(Link { peer, departure: None, untaken });
             recorded(&request)
         };
         let addr = SocketAddr::from(([192, 0, 2, 1], 7));

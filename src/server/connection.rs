@@ -17,6 +17,7 @@ use tonic::transport::server::Connected;
 use super::limits::Place;
 use crate::grpc::departure::{Departure, Notice, departure};
 use crate::grpc::peer::{Link, Peer};
+use crate::grpc::untaken::Untaken;
 
 /// How long a client may take for its first bytes. HTTP/2 probes no connection on which it has not begun.
 pub(super) const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +29,7 @@ pub(super) struct Connection {
     stream: Box<dyn Duplex>,
     peer: Peer,
     departure: Option<Departure>,
+    untaken: Untaken,
     tie: Option<Tie>,
     /// Until the first bytes are there.
     preface: Option<Preface>,
@@ -85,7 +87,17 @@ impl Connection {
     fn new(stream: impl Duplex + 'static, peer: Peer, place: Place) -> Self {
         let preface = Preface { overdue: Box::pin(sleep(PREFACE_TIMEOUT)), missing_bytes: PREFACE_BYTES };
         let stream = Box::new(stream);
-        Self { stream, peer, departure: None, tie: None, preface: Some(preface), stall: None, place }
+        let untaken = Untaken::default();
+        Self { stream, peer, departure: None, untaken, tie: None, preface: Some(preface), stall: None, place }
+    }
+
+    /// Tells when a message has been ready for longer than a client may leave it.
+    pub(super) fn leaves_a_message(&self) -> impl Future<Output = Duration> + use<> {
+        let (untaken, most) = (self.untaken.clone(), self.place.most_untaken);
+        async move {
+            untaken.is_overdue(most).await;
+            most
+        }
     }
 
     /// Ties the connection to a lifeline, and tells when it is gone.
@@ -134,7 +146,8 @@ impl Connected for Connection {
     type ConnectInfo = Link;
 
     fn connect_info(&self) -> Link {
-        Link { peer: self.peer.clone(), departure: self.departure.clone() }
+        let Self { peer, departure, untaken, .. } = self;
+        Link { peer: peer.clone(), departure: departure.clone(), untaken: untaken.clone() }
     }
 }
 

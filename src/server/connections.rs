@@ -4,6 +4,8 @@
 //! another connection. One that is still there after its grace, such as for a watch of health that never ends, is cut. The
 //! age has a part of chance, so that connections that came together, as after a restart, do not all come again together.
 //!
+//! So is one whose client does not take what is ready for it: it has as much time again for its calls.
+//!
 //! tonic knows an age too, but one for all connections, and with a grace it cuts them without telling before. So every
 //! connection has a tonic server to itself, which is told to stop.
 
@@ -14,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_stream::Stream;
@@ -136,13 +139,22 @@ async fn serve_one(
 ) {
     // Dropping it, however this ends, cuts what is left.
     let (lifeline, gone) = connection.tie();
+    let leaves_a_message = connection.leaves_a_message();
+    let (goes, is_to_go) = oneshot::channel::<Infallible>();
     let told = async {
         tokio::select! {
             () = drains => {}
             () = max_age.is_reached() => {}
+            _dropped = is_to_go => {}
         }
         lifeline.notice.give();
         drop(seat);
+    };
+    let left_for_long = async move {
+        let grace = leaves_a_message.await;
+        tracing::debug!("a connection whose client does not take what is ready is told to go");
+        drop(goes);
+        sleep(grace).await;
     };
     let GrpcServer { transport, services } = server;
     let alone = Alone { connection: Some(connection), gone };
@@ -154,6 +166,7 @@ async fn serve_one(
             }
         }
         () = max_age.is_over() => tracing::debug!("a connection that did not end in time is cut"),
+        () = left_for_long => tracing::debug!("a connection whose client does not take what is ready is cut"),
     }
 }
 

@@ -13,6 +13,7 @@
 //! | messages on all streams that are nearly whole | `max_received_bytes`, of all connections |
 //! | silence | keepalive |
 //! | answers that are not read | [`Places`], for as long as keepalive |
+//! | answers for which there is no room | `answer_timeout_seconds`, see [`untaken`](crate::grpc::untaken) |
 //! | a connection on which no HTTP/2 begins | [`PREFACE_TIMEOUT`](super::connection::PREFACE_TIMEOUT) |
 //!
 //! The oldest versions with all of that are in `deny.toml`.
@@ -39,17 +40,19 @@ const CONNECTION_WINDOW_BYTES: u32 = 1_024 * 1_024;
 /// The largest frame of HTTP/2: the least that the protocol allows, for larger ones let one stream keep the others waiting.
 const MAX_FRAME_BYTES: u32 = 16 * 1_024;
 
-/// The places for connections, and how long a client may take nothing of what is written to it.
+/// The places for connections, and how long a client may take nothing of what is written to it, or leave what is ready.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
     pub(super) slots: Arc<Slots>,
     most_stall: Duration,
+    most_untaken: Duration,
 }
 
 /// A connection's place.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) most_stall: Duration,
+    pub(super) most_untaken: Duration,
     _slot: Slot<Arc<Slots>>,
 }
 
@@ -64,7 +67,8 @@ impl Places {
     pub(super) fn new(limits: &LimitsConfig) -> Self {
         let most_stall =
             Duration::from_secs(limits.keepalive_interval_seconds + limits.keepalive_timeout_seconds);
-        Self { slots: Arc::new(Slots::new(limits.max_connections)), most_stall }
+        let most_untaken = Duration::from_secs(limits.answer_timeout_seconds);
+        Self { slots: Arc::new(Slots::new(limits.max_connections)), most_stall, most_untaken }
     }
 
     /// So many, for a listener that is not for everybody.
@@ -74,7 +78,12 @@ impl Places {
 
     /// One, if it is free.
     pub(super) fn take(&self) -> Option<Place> {
-        Some(Place { most_stall: self.most_stall, _slot: Slots::take(self.slots.clone())? })
+        let Self { slots, most_stall, most_untaken } = self;
+        Some(Place {
+            most_stall: *most_stall,
+            most_untaken: *most_untaken,
+            _slot: Slots::take(slots.clone())?,
+        })
     }
 }
 

@@ -72,12 +72,28 @@ pub(crate) struct Idle(TcpStream);
 
 impl Idle {
     pub(crate) async fn open(address: SocketAddr) -> Self {
+        Self::open_with(address, &[]).await
+    }
+
+    /// One on which each answer may be so many bytes long.
+    pub(crate) async fn open_with_window(address: SocketAddr, window: u32) -> Self {
+        Self::open_with(address, &[&[0, 4], &window.to_be_bytes()[..]].concat()).await
+    }
+
+    async fn open_with(address: SocketAddr, settings: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+        let hello = [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat();
         stream.write_all(&hello).await.unwrap();
         // Once the peer has said something, it serves the connection.
         assert_eq!(read_frame(&mut stream).await.map(|(kind, ..)| kind), Some(SETTINGS));
         Self(stream)
+    }
+
+    /// Makes a call, whose answer nobody reads.
+    pub(crate) async fn call(&mut self, path: &str, message: &[u8]) {
+        let headers = frame(HEADERS, END_HEADERS, 1, &call_of(path, &[]));
+        let call = [headers, frame(DATA, END_STREAM, 1, message)].concat();
+        self.0.write_all(&call).await.unwrap();
     }
 
     /// Reads until the peer says that it takes no more requests. Answers whether it did, before it closed the connection.

@@ -30,6 +30,7 @@ mod floods;
 mod panics;
 mod raw;
 mod secrets;
+mod untaken;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let trials = trials![
@@ -50,6 +51,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         .chain(crowd::trials())
         .chain(panics::trials())
         .chain(secrets::trials())
+        .chain(untaken::trials())
         .collect()
 }
 
