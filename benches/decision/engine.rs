@@ -14,7 +14,8 @@ use ecs_authz::request::{Caller, Context as Circumstances, Request};
 use ecs_authz::store::cache::PolicyCache;
 
 use super::Outcome;
-use super::world::{World, principal};
+use super::mix::principal;
+use super::world::World;
 
 /// Holds all principals of the largest world.
 const CACHE_BYTES: u64 = 4 << 30;

@@ -10,8 +10,9 @@ use ecs_authz::store::cache::PolicyCache;
 
 use super::Outcome;
 use super::engine::{Engine, Step, at_once};
+use super::mix::principal;
 use super::report::{Comparison, Figure, Report, Row, median};
-use super::world::{Shape, World, principal};
+use super::world::{Shape, World};
 
 /// Decisions of one step in one round.
 const DECISIONS: usize = 20_000;

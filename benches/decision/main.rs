@@ -20,6 +20,7 @@ mod allocations;
 mod count;
 mod engine;
 mod growth;
+mod mix;
 mod report;
 mod world;
 
