@@ -58,52 +58,57 @@ impl Findings {
 
     /// A figure of the decision bench; of the last row, if none is named.
     fn decided(&self, title: &str, row: Option<&str>, step: &str, figure: &str) -> Option<f64> {
-        let rows = &find(&self.decision["comparisons"], &[("title", title)])?["rows"];
+        let rows = at(find(at(&self.decision, "comparisons"), &[("title", title)])?, "rows");
         let row = match row {
             Some(name) => find(rows, &[("name", name)]),
             None => rows.as_array()?.last(),
         };
-        find(&row?["figures"], &[("step", step)])?[figure].as_f64()
+        find(at(row?, "figures"), &[("step", step)])?.get(figure)?.as_f64()
     }
 
     /// A figure of the server bench, of `serve` with a log.
     fn served(&self, method: &str, is_alone: bool, figure: &str) -> Option<f64> {
-        let mut loads = self.server["loads"].as_array()?.iter();
+        let mut loads = at(&self.server, "loads").as_array()?.iter();
         let load = loads.find(|load| {
-            load["server"] == Subject::Real.name()
-                && load["method"] == method
-                && (load["connections"] == 1) == is_alone
+            *at(load, "server") == Subject::Real.name()
+                && *at(load, "method") == method
+                && (*at(load, "connections") == 1) == is_alone
         });
-        load?[figure].as_f64()
+        load?.get(figure)?.as_f64()
     }
 
     /// Instructions of a call, to those of the null server of the same build.
     fn to_null(&self, method: &str) -> Option<f64> {
         let of = |subject: Subject| {
             let count = find(&self.server_instructions, &[("server", subject.name()), ("method", method)]);
-            count?["instructions"].as_f64()
+            count?.get("instructions")?.as_f64()
         };
         Some(of(Subject::Real)? / of(Subject::SameBuild)?)
     }
 
     fn body(&self, figure: &str) -> Option<f64> {
-        find(&self.server["servers"], &[("server", Subject::Real.name())])?[figure].as_f64()
+        find(at(&self.server, "servers"), &[("server", Subject::Real.name())])?.get(figure)?.as_f64()
     }
 
     /// How many times longer another engine takes, the quickest whose name has this word.
     fn peer(&self, word: &str, policies: u64) -> Option<f64> {
-        let engines = self.peers["in_process"].as_array()?.iter();
+        let engines = at(&self.peers, "in_process").as_array()?.iter();
         let named = engines.filter(|engine| {
-            engine["name"].as_str().is_some_and(|name| name.to_lowercase().contains(word))
-                && engine["policies"] == policies
+            at(engine, "name").as_str().is_some_and(|name| name.to_lowercase().contains(word))
+                && *at(engine, "policies") == policies
         });
-        named.filter_map(|engine| engine["ratio"].as_f64()).min_by(f64::total_cmp)
+        named.filter_map(|engine| at(engine, "ratio").as_f64()).min_by(f64::total_cmp)
     }
+}
+
+/// A member; null where there is none.
+fn at<'v>(value: &'v Value, name: &str) -> &'v Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 /// The item of an array that says all of this.
 fn find<'v>(array: &'v Value, wanted: &[(&str, &str)]) -> Option<&'v Value> {
-    array.as_array()?.iter().find(|item| wanted.iter().all(|(name, value)| item[*name] == **value))
+    array.as_array()?.iter().find(|item| wanted.iter().all(|(name, value)| *at(item, name) == **value))
 }
 
 impl Goal {
@@ -195,7 +200,7 @@ fn over_grpc(it: &Findings) -> Vec<Goal> {
     let mut goals = Vec::new();
     for method in ["Authorize", "Check"] {
         let what = |text: &str| format!("{method}: {text}");
-        let cost = it.server["cost_of_the_log"][method].as_f64();
+        let cost = at(at(&it.server, "cost_of_the_log"), method).as_f64();
         goals.extend([
             Goal::at_most(5, what("instructions to the same-build null's"), 1.06, "×", it.to_null(method)),
             Goal::at_most(
@@ -229,10 +234,10 @@ fn over_grpc(it: &Findings) -> Vec<Goal> {
 }
 
 fn of_the_process(it: &Findings) -> Vec<Goal> {
-    let principals = it.server["principals"].as_u64().unwrap_or(1_000_000);
+    let principals = at(&it.server, "principals").as_u64().unwrap_or(1_000_000);
     let memory = it.body("peak_kibibytes").map(|kibibytes| kibibytes * 1_024.0 / 1e6);
-    let program = it.server["program_bytes"].as_f64().map(|bytes| bytes / 1e6);
-    let many = it.server["ready_with_many_policies_seconds"].as_f64();
+    let program = at(&it.server, "program_bytes").as_f64().map(|bytes| bytes / 1e6);
+    let many = at(&it.server, "ready_with_many_policies_seconds").as_f64();
     vec![
         Goal::at_most(10, format!("memory with {principals} cached principals"), 500.0, "MB", memory),
         Goal::at_most(11, "ready with the table", 30.0, "ms", it.body("ready_milliseconds")),
@@ -248,17 +253,17 @@ fn beside_others(it: &Findings) -> Vec<Goal> {
         Goal::at_least(3, "naive globs, 4 policies", 7.0, it.peer("naive", 4)),
         Goal::at_least(3, "naive globs, 1,000 policies", 100.0, it.peer("naive", 1_000)),
     ];
-    let Some(servers) = it.peers["servers"].as_array() else {
+    let Some(servers) = at(&it.peers, "servers").as_array() else {
         goals.push(Goal::at_least(7, "Cerbos: CPU to ours, 4 policies", 20.0, None));
         goals.push(Goal::at_least(14, "OPA behind Envoy: CPU to ours", 10.0, None));
         return goals;
     };
     for server in servers {
-        let text = |name: &str| server[name].as_str().unwrap_or_default();
-        let what = format!("{}: {}, {} policies", text("part"), text("what"), server["policies"]);
+        let text = |name: &str| at(server, name).as_str().unwrap_or_default();
+        let what = format!("{}: {}, {} policies", text("part"), text("what"), at(server, "policies"));
         let number = if what.contains("Cerbos") { 7 } else { 14 };
-        if let Some(limit) = server["goal"].as_f64() {
-            goals.push(Goal::at_least(number, what, limit, server["ratio"].as_f64()));
+        if let Some(limit) = at(server, "goal").as_f64() {
+            goals.push(Goal::at_least(number, what, limit, at(server, "ratio").as_f64()));
         }
     }
     goals
