@@ -5,15 +5,20 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::body::{Body, BodySummary};
 use super::json_reader::{JsonFault, ObjectReader};
 use super::row::{Absence, Form, MemberSource};
+
+/// Values, which mostly are one.
+pub type Values<'a> = SmallVec<[Cow<'a, str>; 1]>;
 
 /// The values that are seen for something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen<'a> {
     /// These, at least one.
-    Values(Vec<Cow<'a, str>>),
+    Values(Values<'a>),
     /// There are none.
     Absent,
     /// It can't be told.
@@ -28,7 +33,8 @@ const MAX_VALUES: usize = 256;
 impl<'a> Seen<'a> {
     /// These values, or none.
     #[must_use]
-    pub fn of(values: Vec<Cow<'a, str>>) -> Self {
+    pub fn of(values: impl IntoIterator<Item = Cow<'a, str>>) -> Self {
+        let values: Values<'a> = values.into_iter().collect();
         if values.is_empty() { Self::Absent } else { Self::Values(values) }
     }
 }
@@ -86,7 +92,7 @@ impl BodySummary {
             return Seen::Unknown;
         }
         if let Some(values) = self.attributes.get(path) {
-            return Seen::of(values.iter().map(|value| Cow::Borrowed(value.as_str())).collect());
+            return Seen::of(values.iter().map(|value| Cow::Borrowed(value.as_str())));
         }
         let is_in =
             |key: &String, parent: &str| key.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'));
@@ -224,7 +230,7 @@ mod tests {
                 truncated: false,
             })
         };
-        assert_eq!(summary(&["a"], &[("a.b", "x")]).member("a.b"), Seen::of(vec!["x".into()]));
+        assert_eq!(summary(&["a"], &[("a.b", "x")]).member("a.b"), Seen::of(["x".into()]));
         assert_eq!(summary(&["a"], &[("a.c", "x")]).member("a.b"), Seen::Absent);
         assert_eq!(summary(&["c"], &[]).member("a.b"), Seen::Absent);
         assert_eq!(summary(&["a"], &[]).member("a.b"), Seen::Unknown);

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::ActionId;
 use super::body::{Body, Presence};
 use super::member::Seen;
@@ -141,12 +143,27 @@ impl<'c, 'p> Call<'c, 'p> {
                 let value = self.parameters().find(|(other, _)| other == name).map(|(_, value)| value);
                 // As the API reads it: `bob%40host` is `bob@host`.
                 let decoded = value.and_then(path::decoded);
-                decoded.map_or(Seen::Unknown, |value| Seen::of(vec![value]))
+                decoded.map_or(Seen::Unknown, |value| Seen::of([value]))
             }
         };
         match &seen {
             Seen::Values(values) if !values.iter().all(|value| has_one_reading(value)) => Seen::Unknown,
             _ => seen,
+        }
+    }
+
+    /// All that the call tells of its operation's keys and objects.
+    #[must_use]
+    pub fn told<'b>(&self, body: &'b Body) -> Told<'b>
+    where
+        'p: 'b,
+    {
+        let operation = self.operation;
+        let seen = |source: Option<&ValueSource>| source.map_or(Seen::Unknown, |it| self.values(it, body));
+        let ids = operation.resource.as_ref().and_then(|resource| resource.ids.as_ref());
+        Told {
+            keys: operation.keys.iter().map(|key| seen(key.values.as_ref())).collect(),
+            objects: seen(ids),
         }
     }
 
@@ -158,6 +175,15 @@ impl<'c, 'p> Call<'c, 'p> {
             .iter()
             .filter_map(move |(name, index)| Some((&**name, segments.get(*index)?)))
     }
+}
+
+/// What a call tells of its operation's keys and objects.
+#[derive(Debug, Clone)]
+pub struct Told<'b> {
+    /// By the key's position among the operation's.
+    pub keys: SmallVec<[Seen<'b>; 1]>,
+    /// The ids of the objects that it touches.
+    pub objects: Seen<'b>,
 }
 
 /// Whether a value is itself to whoever reads it. Databases trim spaces, readers of URLs drop control characters, people

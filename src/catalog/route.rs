@@ -102,18 +102,30 @@ impl RouteTable {
         methods.filter(|method| self.find(method, segments).is_some())
     }
 
-    /// Recursion ends after [`template::MAX_SEGMENTS`] steps and visits each node of the trie at most once.
-    fn descend(&self, node: NodeId, segments: &Segments<'_>, depth: usize) -> Option<RouteId> {
-        let node = self.nodes.get(node.0)?;
-        let Some(segment) = segments.bytes(depth) else { return node.route };
-        let literal = node.literal_index(segment).ok().and_then(|index| node.literals.get(index));
-        literal
-            .and_then(|(_, child)| self.descend(*child, segments, depth + 1))
-            .or_else(|| self.descend(node.placeholder?, segments, depth + 1))
+    /// Recursion, where a literal and a placeholder are both to be tried, ends after [`template::MAX_SEGMENTS`] steps and
+    /// visits each node of the trie at most once.
+    fn descend(&self, root: NodeId, segments: &Segments<'_>, depth: usize) -> Option<RouteId> {
+        let mut node = self.nodes.get(root.0)?;
+        for (depth, segment) in (depth..).zip(segments.bytes_from(depth)) {
+            let next = match (node.literal(segment), node.placeholder) {
+                (Some(literal), Some(placeholder)) => match self.descend(literal, segments, depth + 1) {
+                    Some(found) => return Some(found),
+                    None => placeholder,
+                },
+                (Some(only), None) | (None, Some(only)) => only,
+                (None, None) => return None,
+            };
+            node = self.nodes.get(next.0)?;
+        }
+        node.route
     }
 }
 
 impl Node {
+    fn literal(&self, text: &[u8]) -> Option<NodeId> {
+        self.literals.get(self.literal_index(text).ok()?).map(|(_, child)| *child)
+    }
+
     fn literal_index(&self, text: &[u8]) -> Result<usize, usize> {
         let order = |literal: &[u8]| literal.len().cmp(&text.len()).then_with(|| literal.cmp(text));
         self.literals.binary_search_by(|(literal, _)| order(literal.as_bytes()))

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::condition::Condition;
+use super::condition::{Condition, Teller};
 use super::document::{Actions, Document, Statement};
 use super::outcome::Outcome;
 use super::pattern::Pattern;
 use super::resource::{Resource, ResourcePattern};
 use super::scene::Scene;
+use super::sight::Sight;
 use crate::catalog::{ActionId, ActionSet, Catalog};
 use crate::decision::Effect;
 
@@ -33,6 +34,8 @@ pub struct CompiledStatement {
     pub resources: Option<Box<[ResourcePattern]>>,
     /// What must hold for it to apply.
     pub conditions: Box<[Condition]>,
+    /// Those of its actions whose service its conditions ask for, if they ask for it.
+    served: Option<ActionSet>,
 }
 
 impl CompiledPolicy {
@@ -45,11 +48,15 @@ impl CompiledPolicy {
     /// Compiles a document.
     #[must_use]
     pub fn compile(name: &str, document: &Document, catalog: &Catalog) -> Self {
-        let statements = document.statements.iter().map(|statement| CompiledStatement {
-            effect: statement.effect,
-            actions: actions(statement, catalog),
-            resources: statement.resources.clone().map(Vec::into_boxed_slice),
-            conditions: statement.conditions.clone().into(),
+        let statements = document.statements.iter().map(|statement| {
+            let actions = actions(statement, catalog);
+            CompiledStatement {
+                effect: statement.effect,
+                served: served(&statement.conditions, &actions, catalog),
+                actions,
+                resources: statement.resources.clone().map(Vec::into_boxed_slice),
+                conditions: statement.conditions.clone().into(),
+            }
         });
         let depends = document.depends.iter().map(|role| role.display_name.as_str().into());
         Self { name: name.into(), statements: statements.collect(), depends: depends.collect() }
@@ -63,10 +70,22 @@ impl CompiledStatement {
         self.resources.is_none() && self.conditions.is_empty()
     }
 
+    /// The actions for which its conditions can hold, as far as that depends on the action. For each of these they say the same
+    /// of one call.
+    pub(super) fn heard_for(&self) -> &ActionSet {
+        self.served.as_ref().unwrap_or(&self.actions)
+    }
+
+    /// Whether it asks for what a call tells by its path or body.
+    pub(super) fn asks_call(&self) -> bool {
+        let asks = |condition: &Condition| condition.key.teller() == Teller::Call;
+        self.resources.is_some() || self.conditions.iter().any(asks)
+    }
+
     /// Whether its conditions hold for an action of the call.
     pub(super) fn condition_outcome(&self, scene: &Scene<'_>, action: ActionId) -> Outcome {
         let conditions = self.conditions.iter();
-        Outcome::all(conditions.map(|condition| condition.outcome(&scene.see(&condition.key, action))))
+        Outcome::all(conditions.map(|condition| condition.outcome(scene.see(&condition.key, action))))
     }
 
     /// Whether its resources cover this one. Without any, it is about all.
@@ -75,6 +94,24 @@ impl CompiledStatement {
             Outcome::any(patterns.iter().map(|pattern| pattern.outcome(resource)))
         })
     }
+}
+
+/// Those of a statement's actions whose service meets all conditions that ask for it, if any does. A service is one text,
+/// which such a condition fits or does not.
+fn served(conditions: &[Condition], actions: &ActionSet, catalog: &Catalog) -> Option<ActionSet> {
+    let asking: Vec<_> =
+        conditions.iter().filter(|condition| condition.key.teller() == Teller::Service).collect();
+    if asking.is_empty() {
+        return None;
+    }
+    let mut served = ActionSet::empty(catalog.action_count());
+    for action in actions.iter() {
+        let seen = Sight::of_service(catalog, action);
+        if asking.iter().all(|condition| condition.outcome(seen) == Outcome::Met) {
+            served.insert(action);
+        }
+    }
+    Some(served)
 }
 
 /// The actions that a statement is about.

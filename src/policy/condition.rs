@@ -8,15 +8,14 @@
 //! The operators are those that the provider documents for policies 1.1 (IAM and OBS user guides) and, in the spelling of
 //! 5.0, those of its newer ones; every other name is refused when the document is loaded.
 
-use std::borrow::Cow;
-
 pub(super) use date::written;
+pub(crate) use key::Teller;
 pub use key::{Key, KeyFault, Kind};
 pub use likeness::Likeness;
 
 use super::error::shorten;
 use super::outcome::Outcome;
-use crate::catalog::Seen;
+use super::sight::{Sight, Value};
 use address::AddressTest;
 use date::DateTest;
 use number::NumberTest;
@@ -135,22 +134,18 @@ impl Condition {
     }
 
     /// Whether the clause holds for what is seen of its key.
-    pub(super) fn outcome(&self, seen: &Seen<'_>) -> Outcome {
-        let is_blank = |values: &[Cow<'_, str>]| values.iter().all(|value| value.is_empty());
+    pub(super) fn outcome(&self, seen: Sight<'_>) -> Outcome {
         match (&self.test, seen) {
-            (_, Seen::Unknown) => Outcome::Unclear,
+            (_, Sight::Unknown) => Outcome::Unclear,
+            (Test::Presence(wanted), Sight::Absent) => (*wanted).into(),
             (Test::Presence(wanted), seen) => {
-                let is_missing = match seen {
-                    Seen::Values(values) => self.missing == Missing::OrEmpty && is_blank(values),
-                    Seen::Absent | Seen::Unknown => true,
-                };
+                let is_missing = self.missing == Missing::OrEmpty && seen.is_blank();
                 (is_missing == *wanted).into()
             }
-            (_, Seen::Absent) => self.without_values(),
-            (_, Seen::Values(values)) if self.missing == Missing::Fulfils && is_blank(values) => Outcome::Met,
-            (test, Seen::Values(values)) => {
-                self.quantifier.combine(values.iter().map(|value| self.one(test, value)))
-            }
+            (_, Sight::Absent) => self.without_values(),
+            (_, seen) if self.missing == Missing::Fulfils && seen.is_blank() => Outcome::Met,
+            (test, Sight::One(value)) => self.one(test, value).map_or(Outcome::Unclear, Outcome::from),
+            (test, seen) => self.quantifier.combine(seen.values().map(|value| self.one(test, value))),
         }
     }
 
@@ -168,16 +163,25 @@ impl Condition {
     }
 
     /// Whether one value fits, or nothing if it can't be read.
-    fn one(&self, test: &Test, value: &str) -> Option<bool> {
-        let fits = match test {
-            Test::Text(test) => test.fits(value),
-            Test::Number(test) => test.fits(value)?,
-            Test::Date(test) => test.fits(value)?,
-            Test::Flag(wanted) => wanted.contains(&flag(value)?),
-            Test::Address(test) => test.fits(value)?,
-            Test::Presence(_) => return None,
+    fn one(&self, test: &Test, value: Value<'_>) -> Option<bool> {
+        let fits = match (test, value) {
+            (test, Value::Text(text)) => Self::fits_text(test, text)?,
+            (Test::Date(test), Value::Time(seconds)) => test.fits_time(seconds)?,
+            (Test::Address(test), Value::Address(_, address)) => test.fits_address(address),
+            (test, value) => Self::fits_text(test, &value.text())?,
         };
         Some(fits == (self.polarity == Polarity::Positive))
+    }
+
+    fn fits_text(test: &Test, value: &str) -> Option<bool> {
+        match test {
+            Test::Text(test) => Some(test.fits(value)),
+            Test::Number(test) => test.fits(value),
+            Test::Date(test) => test.fits(value),
+            Test::Flag(wanted) => Some(wanted.contains(&flag(value)?)),
+            Test::Address(test) => test.fits(value),
+            Test::Presence(_) => None,
+        }
     }
 }
 

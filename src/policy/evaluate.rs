@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::explain::Explanation;
+use super::hearing::Ruling;
 use super::policy_set::PolicySet;
 use super::resource::Resource;
 use super::scene::Scene;
@@ -19,62 +22,39 @@ pub struct Evaluation<'a> {
     pub dependencies: Cow<'a, [ActionId]>,
     policies: Arc<PolicySet>,
     scene: Scene<'a>,
-    /// The verdicts on the call's actions, where conditions make them costly; else empty.
-    rulings: Box<[(ActionId, Ruling)]>,
+    /// The rulings on the call's actions, where conditions make them costly; else empty.
+    rulings: Rulings,
 }
 
-/// A verdict that stands by itself.
-#[derive(Debug)]
-enum Ruling {
-    Allowed(StatementRef),
-    Denied(StatementRef),
-    Unmatched,
-}
-
-impl From<Verdict<'_>> for Ruling {
-    fn from(verdict: Verdict<'_>) -> Self {
-        match verdict {
-            Verdict::Allowed(statement) => Self::Allowed(statement.clone()),
-            Verdict::Denied(statement) => Self::Denied(statement.clone()),
-            Verdict::Unmatched => Self::Unmatched,
-        }
-    }
-}
-
-impl Ruling {
-    fn verdict(&self) -> Verdict<'_> {
-        match self {
-            Self::Allowed(statement) => Verdict::Allowed(statement),
-            Self::Denied(statement) => Verdict::Denied(statement),
-            Self::Unmatched => Verdict::Unmatched,
-        }
-    }
-}
+/// Few calls have more actions than fit without the heap, and a decision is moved.
+type Rulings = SmallVec<[Ruling; 8]>;
 
 /// The verdict on an action: as ruled, or else two bit tests.
 fn ruled<'v>(
-    rulings: &'v [(ActionId, Ruling)],
+    rulings: &[Ruling],
     action: ActionId,
     policies: &'v PolicySet,
     scene: &Scene<'_>,
 ) -> Verdict<'v> {
-    let ruling = rulings.iter().find(|(other, _)| *other == action);
-    ruling.map_or_else(|| policies.verdict(action, scene), |(_, ruling)| ruling.verdict())
+    let ruling = rulings.iter().find(|ruling| ruling.action == action);
+    ruling.map_or_else(|| policies.verdict(action, scene), |ruling| policies.verdict_of(*ruling, scene))
 }
 
 /// Evaluates a call. `mode` is the stricter of what the server and the request ask for.
 #[must_use]
 pub fn evaluate(scene: Scene<'_>, policies: Arc<PolicySet>, mode: DependencyMode) -> Evaluation<'_> {
-    let has_conditions = policies.has_conditions();
-    let scene = if has_conditions { scene.read() } else { scene };
+    let mut scene = scene;
     let operation = scene.call.operation;
     let dependencies = operation.dependencies(scene.request.body());
-    let rulings = if has_conditions {
-        let actions = operation.actions.iter().chain(dependencies.iter());
-        actions.map(|action| (*action, Ruling::from(policies.verdict(*action, &scene)))).collect()
-    } else {
-        Box::default()
-    };
+    let mut rulings = Rulings::new();
+    if policies.has_conditions() {
+        let actions = operation.actions.iter().chain(dependencies.iter()).copied();
+        if policies.asks_call(actions.clone(), &scene) {
+            scene = scene.read();
+        }
+        let hearing = policies.hear(actions.clone(), &scene);
+        rulings.extend(actions.map(|action| hearing.ruling(action, &scene)));
+    }
     let verdict = |action: &ActionId| ruled(&rulings, *action, &policies, &scene);
     let required = operation.actions.iter().map(verdict);
     let decision = Decision::of(required, dependencies.iter().map(verdict), mode);
@@ -137,13 +117,15 @@ impl<'a> Evaluation<'a> {
     /// All resources that the action that decided touches.
     #[must_use]
     pub fn resources(&self) -> Vec<Resource<'a>> {
-        self.action().map(|action| self.scene.resources(action)).unwrap_or_default()
+        self.action().map(|action| self.scene.resources(action).into_vec()).unwrap_or_default()
     }
 
     /// What each statement said of the action that decided.
     #[must_use]
     pub fn explain(&self) -> Option<Explanation<'a>> {
-        self.action().map(|action| self.policies.explain(action, &self.scene, self.resource_of(action)))
+        // Statements about other actions may ask what those about this call's did not.
+        let scene = self.scene.clone().read();
+        self.action().map(|action| self.policies.explain(action, &scene, self.resource_of(action)))
     }
 
     /// Every statement about a required action, whether it decided or not.

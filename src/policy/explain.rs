@@ -1,13 +1,11 @@
 //! Why a decision came out as it did: each statement that was looked at, and what kept it from applying.
 
-use std::borrow::Cow;
-
 use super::compile::CompiledStatement;
 use super::outcome::Outcome;
 use super::policy_set::PolicySet;
 use super::resource::Resource;
 use super::scene::Scene;
-use crate::catalog::{ActionId, Seen};
+use crate::catalog::ActionId;
 use crate::decision::StatementRef;
 
 /// The most statements that are told: the nearest ones.
@@ -96,23 +94,16 @@ impl CompiledStatement {
         }
         for condition in &self.conditions {
             let seen = scene.see(&condition.key, action);
-            let outcome = condition.outcome(&seen);
+            let outcome = condition.outcome(seen);
             if outcome != Outcome::Met {
                 failed.push(FailedPart {
                     element: condition.element(),
                     wanted: condition.values.iter().map(ToString::to_string).collect(),
-                    found: shown(seen),
+                    found: seen.values().map(|value| value.text().into_owned()).collect(),
                     is_unclear: outcome == Outcome::Unclear,
                 });
             }
         }
         failed
-    }
-}
-
-fn shown(seen: Seen<'_>) -> Vec<String> {
-    match seen {
-        Seen::Values(values) => values.into_iter().map(Cow::into_owned).collect(),
-        Seen::Absent | Seen::Unknown => Vec::new(),
     }
 }

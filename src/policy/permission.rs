@@ -256,7 +256,7 @@ impl CompiledStatement {
         });
         let conditions = self.conditions.iter().map(move |condition| {
             let seen = prospect.see(&condition.key, action);
-            Range::new(Limit::Condition(condition), seen.map(|seen| condition.outcome(&seen)))
+            Range::new(Limit::Condition(condition), seen.map(|seen| condition.outcome(seen)))
         });
         resources.chain(conditions)
     }

@@ -1,5 +1,5 @@
 //! All policies of one principal in one project, merged: a verdict on an action is two bit tests, and the statements
-//! with a resource or a condition that are about it.
+//! with a resource or a condition that are about it ([`super::hearing`]).
 //!
 //! Grants of the project and of all projects are the first stage. Grants of an enterprise project are the second:
 //! looked at only where no statement of the first is about the action, as the provider evaluates them (Enterprise
@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use super::applicable::{Applicable, Policies};
 use super::compile::{CompiledPolicy, CompiledStatement};
-use super::outcome::Outcome;
+use super::conditional::Conditional;
+use super::hearing::{Hearing, Ruling, Said};
 use super::resource::Resource;
 use super::scene::Scene;
 use crate::catalog::{ActionId, ActionSet};
@@ -45,6 +46,7 @@ pub struct PolicySet {
     pub(super) project: Stage,
     /// By enterprise project.
     pub(super) enterprise: BTreeMap<Box<str>, Stage>,
+    has_conditions: bool,
 }
 
 impl PolicySet {
@@ -53,29 +55,49 @@ impl PolicySet {
     pub fn merge(applicable: &Applicable, action_count: usize) -> Self {
         let Applicable { project, enterprise } = applicable;
         let stage = |policies: &Policies| Stage::merge(policies.clone(), action_count);
-        Self {
-            project: stage(project),
-            enterprise: enterprise.iter().map(|(id, policies)| (id.clone(), stage(policies))).collect(),
-        }
+        let project = stage(project);
+        let enterprise: BTreeMap<_, _> =
+            enterprise.iter().map(|(id, policies)| (id.clone(), stage(policies))).collect();
+        let mut stages = std::iter::once(&project).chain(enterprise.values());
+        let has_conditions = stages.any(|stage| !stage.conditional.is_empty());
+        Self { project, enterprise, has_conditions }
     }
 
     /// What the policies say of an action, on all that the call touches with it.
     #[must_use]
     pub fn verdict(&self, action: ActionId, scene: &Scene<'_>) -> Verdict<'_> {
-        let hearing = self.hear(action, scene);
-        // Then it is the same on all of them, and a long list need not be read.
-        if !hearing.depends_on_resources() {
-            return hearing.verdict(None);
+        if !self.has_conditions {
+            return self.decided(action, scene);
         }
-        let mut verdict = None;
-        for resource in scene.resources(action) {
-            match hearing.verdict(Some(&resource)) {
-                Verdict::Denied(statement) => return Verdict::Denied(statement),
-                Verdict::Unmatched => verdict = Some(Verdict::Unmatched),
-                Verdict::Allowed(statement) => verdict = verdict.or(Some(Verdict::Allowed(statement))),
+        let actions = std::iter::once(action);
+        if !scene.is_read() && self.asks_call(actions.clone(), scene) {
+            return self.verdict(action, &scene.clone().read());
+        }
+        self.verdict_of(self.hear(actions, scene).ruling(action, scene), scene)
+    }
+
+    /// The verdict on an action by unconditional statements: two bit tests, and two more in an enterprise project.
+    fn decided(&self, action: ActionId, scene: &Scene<'_>) -> Verdict<'_> {
+        match self.project.decided(action) {
+            Verdict::Unmatched => {
+                self.second(scene).map_or(Verdict::Unmatched, |stage| stage.decided(action))
             }
+            verdict => verdict,
         }
-        verdict.unwrap_or(Verdict::Unmatched)
+    }
+
+    /// A ruling of this set, as a verdict.
+    pub(super) fn verdict_of(&self, ruling: Ruling, scene: &Scene<'_>) -> Verdict<'_> {
+        let Ruling { action, said, conditional } = ruling;
+        let (stage, effect) = match said {
+            Said::First(effect) => (Some(&self.project), effect),
+            Said::Second(effect) => (self.second(scene), effect),
+            Said::Nothing => return Verdict::Unmatched,
+        };
+        stage.map_or(Verdict::Unmatched, |stage| match conditional {
+            Some(number) => stage.conditional.verdict(number, effect),
+            None => stage.decided(action),
+        })
     }
 
     /// Of the resources that the call touches with an action, the first on which the verdict is that on all.
@@ -87,8 +109,9 @@ impl PolicySet {
     ) -> Resource<'a> {
         let mut resources = scene.resources(action);
         if resources.len() > 1 {
-            let hearing = self.hear(action, scene);
-            let is_deciding = |it: &Resource<'_>| hearing.verdict(Some(it)).denied() == verdict.denied();
+            let hearing = self.hear(std::iter::once(action), scene);
+            let on = |it: &Resource<'_>| self.verdict_of(hearing.ruling_on(action, Some(it)), scene);
+            let is_deciding = |it: &Resource<'_>| on(it).denied() == verdict.denied();
             // INVARIANT: the verdict on all is that on one of them.
             resources.drain(..resources.iter().position(is_deciding).unwrap_or(0));
         }
@@ -103,26 +126,42 @@ impl PolicySet {
         scene: &Scene<'_>,
         resource: &Resource<'_>,
     ) -> impl Iterator<Item = (StatementRef, &'s CompiledStatement)> + use<'s> {
-        let hearing = self.hear(action, scene);
-        let is_open = hearing.first.verdict(action, Some(resource)) == Verdict::Unmatched;
-        let second = hearing.second.filter(|_| is_open).map(|second| second.stage);
+        let ruling = self.hear(std::iter::once(action), scene).ruling_on(action, Some(resource));
+        let is_open = !matches!(ruling.said, Said::First(_));
+        let second = self.second(scene).filter(|_| is_open);
         std::iter::once(&self.project).chain(second).flat_map(Stage::statements)
     }
 
     /// Whether any statement has a resource or a condition.
     pub(super) fn has_conditions(&self) -> bool {
-        let mut stages = std::iter::once(&self.project).chain(self.enterprise.values());
-        stages.any(|stage| !stage.conditional.statements.is_empty())
+        self.has_conditions
     }
 
-    /// Evaluates the conditions of all statements about an action, once for all resources.
-    fn hear(&self, action: ActionId, scene: &Scene<'_>) -> Hearing<'_> {
-        let second = scene.enterprise_project.and_then(|id| self.enterprise.get(id));
-        Hearing {
-            action,
-            first: self.project.hear(action, scene),
-            second: second.map(|stage| stage.hear(action, scene)),
-        }
+    /// Whether a conditional statement about one of these actions asks for what the call tells.
+    pub(super) fn asks_call(
+        &self,
+        actions: impl Iterator<Item = ActionId> + Clone,
+        scene: &Scene<'_>,
+    ) -> bool {
+        let stages = std::iter::once(&self.project).chain(self.second(scene));
+        let mut asking = stages.filter(|stage| stage.conditional.any_asks_call());
+        asking.any(|stage| actions.clone().any(|action| stage.conditional.asks_call(action)))
+    }
+
+    /// Evaluates the conditions of all statements that can decide on one of these actions, each once.
+    ///
+    /// INVARIANT: the scene was read, if [`Self::asks_call`].
+    pub(super) fn hear(
+        &self,
+        actions: impl Iterator<Item = ActionId> + Clone,
+        scene: &Scene<'_>,
+    ) -> Hearing<'_> {
+        Hearing::of(&self.project, self.second(scene), actions, scene)
+    }
+
+    /// The stage of the enterprise project that the call goes to.
+    fn second(&self, scene: &Scene<'_>) -> Option<&Stage> {
+        scene.enterprise_project.and_then(|id| self.enterprise.get(id))
     }
 
     /// About how many bytes the set holds. Policies are shared with other sets and count as pointers.
@@ -140,126 +179,7 @@ pub(super) struct Stage {
     policies: Policies,
     denied: Decided,
     allowed: Decided,
-    conditional: Conditional,
-}
-
-/// Statements with a resource or a condition.
-#[derive(Debug, Default)]
-struct Conditional {
-    /// In the order of policy names.
-    statements: Box<[ConditionalRef]>,
-    /// Indices into `statements`: those of the first action, then those of the next one.
-    indices: Box<[u32]>,
-    /// By action: where its indices end. Empty if there are none.
-    ends: Box<[u32]>,
-}
-
-#[derive(Debug)]
-struct ConditionalRef {
-    place: StatementRef,
-    /// The statement's policy among the stage's.
-    policy: Arc<CompiledPolicy>,
-}
-
-/// What is left to ask once the conditions of an action's statements were evaluated: the resource.
-#[derive(Debug)]
-struct Hearing<'s> {
-    action: ActionId,
-    first: StageHearing<'s>,
-    /// That of the resource's enterprise project, if it has one.
-    second: Option<StageHearing<'s>>,
-}
-
-#[derive(Debug)]
-struct StageHearing<'s> {
-    stage: &'s Stage,
-    candidates: Vec<Candidate<'s>>,
-}
-
-/// A conditional statement whose conditions do not rule it out.
-#[derive(Debug)]
-struct Candidate<'s> {
-    place: &'s StatementRef,
-    statement: &'s CompiledStatement,
-    conditions: Outcome,
-}
-
-impl<'s> Hearing<'s> {
-    fn depends_on_resources(&self) -> bool {
-        std::iter::once(&self.first).chain(&self.second).any(|stage| !stage.candidates.is_empty())
-    }
-
-    fn verdict(&self, resource: Option<&Resource<'_>>) -> Verdict<'s> {
-        match (self.first.verdict(self.action, resource), &self.second) {
-            (Verdict::Unmatched, Some(second)) => second.verdict(self.action, resource),
-            (verdict, _) => verdict,
-        }
-    }
-}
-
-impl<'s> StageHearing<'s> {
-    /// A deny before an allow; of each, unconditional statements first, because they cost a bit test. Without a resource,
-    /// no conditional statement is about the action.
-    fn verdict(&self, action: ActionId, resource: Option<&Resource<'_>>) -> Verdict<'s> {
-        let applying = |effect| {
-            let resource = resource?;
-            let mut candidates =
-                self.candidates.iter().filter(|candidate| candidate.statement.effect == effect);
-            candidates.find(|candidate| candidate.applies(resource)).map(|candidate| candidate.place)
-        };
-        if let Some(statement) = self.stage.denied.statement(action).or_else(|| applying(Effect::Deny)) {
-            return Verdict::Denied(statement);
-        }
-        let allowing = self.stage.allowed.statement(action).or_else(|| applying(Effect::Allow));
-        allowing.map_or(Verdict::Unmatched, Verdict::Allowed)
-    }
-}
-
-impl Candidate<'_> {
-    fn applies(&self, resource: &Resource<'_>) -> bool {
-        self.conditions.min(self.statement.resource_outcome(resource)).applies(self.statement.effect)
-    }
-}
-
-impl Conditional {
-    fn gather(policies: &[Arc<CompiledPolicy>], action_count: usize) -> Self {
-        let mut statements = Vec::new();
-        let mut by_action = vec![Vec::new(); action_count];
-        for policy in policies {
-            for (index, statement) in policy.statements.iter().enumerate() {
-                if statement.is_unconditional() {
-                    continue;
-                }
-                // INVARIANT: a principal has fewer statements than an index can count: each takes a line of a file.
-                let position = u32::try_from(statements.len()).unwrap_or(u32::MAX);
-                for action in statement.actions.iter() {
-                    by_action.get_mut(action.index()).into_iter().for_each(|list| list.push(position));
-                }
-                let place = StatementRef { policy: policy.name.clone(), index, effect: statement.effect };
-                statements.push(ConditionalRef { place, policy: policy.clone() });
-            }
-        }
-        if statements.is_empty() {
-            return Self::default();
-        }
-        let mut indices = Vec::new();
-        let ends = by_action.iter().map(|list| {
-            indices.extend(list);
-            u32::try_from(indices.len()).unwrap_or(u32::MAX)
-        });
-        Self { ends: ends.collect(), indices: indices.into(), statements: statements.into() }
-    }
-
-    fn about(&self, action: ActionId) -> impl Iterator<Item = &ConditionalRef> {
-        let end = |action: usize| self.ends.get(action).map_or(0, |end| usize::try_from(*end).unwrap_or(0));
-        let begin = action.index().checked_sub(1).map_or(0, end);
-        let indices = self.indices.get(begin..end(action.index())).unwrap_or_default();
-        indices.iter().filter_map(|index| self.statements.get(usize::try_from(*index).ok()?))
-    }
-
-    fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.statements) + size_of_val(&*self.indices) + size_of_val(&*self.ends)
-    }
+    pub(super) conditional: Conditional,
 }
 
 /// The actions that unconditional statements of one effect are about, and for each the first such statement.
@@ -281,16 +201,12 @@ impl Stage {
         }
     }
 
-    fn hear(&self, action: ActionId, scene: &Scene<'_>) -> StageHearing<'_> {
-        if self.conditional.statements.is_empty() {
-            return StageHearing { stage: self, candidates: Vec::new() };
+    /// What unconditional statements say of an action. A deny before an allow; each costs a bit test.
+    pub(super) fn decided(&self, action: ActionId) -> Verdict<'_> {
+        if let Some(statement) = self.denied.statement(action) {
+            return Verdict::Denied(statement);
         }
-        let candidates = self.conditional.about(action).filter_map(|ConditionalRef { place, policy }| {
-            let statement = policy.statements.get(place.index)?;
-            let conditions = statement.condition_outcome(scene, action);
-            (conditions > Outcome::NotMet).then_some(Candidate { place, statement, conditions })
-        });
-        StageHearing { stage: self, candidates: candidates.collect() }
+        self.allowed.statement(action).map_or(Verdict::Unmatched, Verdict::Allowed)
     }
 
     fn statements(&self) -> impl Iterator<Item = (StatementRef, &CompiledStatement)> {

@@ -1,10 +1,10 @@
 //! Any call of an operation, or any that depends on an action. What only the call itself will tell is open.
 
-use super::condition::Key;
+use super::condition::{Key, Teller};
 use super::resource::Resource;
 use super::setting::Setting;
-use crate::catalog::{ActionId, Operation, Seen};
-use crate::request::ENTERPRISE_PROJECT;
+use super::sight::Sight;
+use crate::catalog::{ActionId, Operation};
 
 /// Any call.
 #[derive(Debug, Clone, Copy)]
@@ -33,20 +33,20 @@ impl<'a> Prospect<'a> {
     }
 
     /// The values of a key, or nothing if the call tells them, or who asks about it.
-    pub(super) fn see(&self, key: &Key, action: ActionId) -> Option<Seen<'a>> {
+    pub(super) fn see(&self, key: &Key, action: ActionId) -> Option<Sight<'a>> {
         let mut told_by_call = self.operation.iter().flat_map(|operation| &operation.keys);
-        let seen = match self.setting.see(key.name(), action) {
+        let seen = match self.setting.see(key, action) {
             // An agency may have one that is not given here.
-            Some(Seen::Absent) if key.name() == "g:UserName" => return None,
+            Some(Sight::Absent) if key.teller() == Teller::UserName => return None,
             Some(seen) => seen,
-            None if key.name() == ENTERPRISE_PROJECT && self.can_go_elsewhere() => return None,
+            None if key.teller() == Teller::EnterpriseProject && self.can_go_elsewhere() => return None,
             None if told_by_call.any(|told| told.name == key.name() && told.values.is_some()) => return None,
             None => match self.setting.attribute(key.name()) {
-                None if self.setting.lacks(key.name()) => Seen::Absent,
+                None if self.setting.lacks(key) => Sight::Absent,
                 told => told?,
             },
         };
-        (seen != Seen::Unknown).then_some(seen)
+        (seen != Sight::Unknown).then_some(seen)
     }
 
     /// What the call touches. Its id is open, and so is all that the setting does not tell.

@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::error::shorten;
+use super::glob::Glob;
 use super::outcome::Outcome;
-use super::pattern::glob;
 
 /// The parts of a resource.
 const PARTS: usize = 5;
@@ -55,9 +55,26 @@ pub enum ResourcePattern {
     /// `*`: everything.
     Any,
     /// `ecs:*:*:instance:*`.
-    Parts([Box<str>; PARTS]),
+    Parts(PartPatterns),
     /// `{"uri": […]}`: an agency, which no call here touches.
     Agency(Box<str>),
+}
+
+/// A pattern for each part of a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPatterns {
+    /// As written.
+    text: Box<str>,
+    globs: Box<[Glob; PARTS]>,
+}
+
+impl PartPatterns {
+    /// The service and the type, as written.
+    pub(super) fn service_and_kind(&self) -> (&str, &str) {
+        let mut parts = self.text.splitn(PARTS, ':');
+        let service = parts.next().unwrap_or_default();
+        (service, parts.nth(2).unwrap_or_default())
+    }
 }
 
 /// Why a resource is malformed.
@@ -88,8 +105,8 @@ impl ResourcePattern {
         if text == "*" {
             return Ok(Self::Any);
         }
-        let parts: Vec<Box<str>> = text.splitn(PARTS, ':').map(Into::into).collect();
-        let parts: [Box<str>; PARTS] = parts.try_into().map_err(|_| ResourceFault::Parts(shorten(text)))?;
+        let parts: Vec<&str> = text.splitn(PARTS, ':').collect();
+        let parts: [&str; PARTS] = parts.try_into().map_err(|_| ResourceFault::Parts(shorten(text)))?;
         let [service, ..] = &parts;
         if parts.iter().any(|part| part.is_empty()) {
             return Err(ResourceFault::Parts(shorten(text)));
@@ -97,21 +114,25 @@ impl ResourcePattern {
         if service.contains(|c: char| c.is_ascii_uppercase()) {
             return Err(ResourceFault::ServiceCase(shorten(service)));
         }
-        Ok(Self::Parts(parts))
+        Ok(Self::Parts(PartPatterns { text: text.into(), globs: Box::new(parts.map(Glob::parse)) }))
     }
 
     /// Whether the pattern covers a resource.
     pub(super) fn outcome(&self, resource: &Resource<'_>) -> Outcome {
-        let parts = match self {
+        let globs = match self {
             Self::Any => return Outcome::Met,
             Self::Agency(_) => return Outcome::NotMet,
-            Self::Parts(parts) => parts,
+            Self::Parts(parts) => &*parts.globs,
         };
-        Outcome::all(parts.iter().zip(resource.parts()).map(|(pattern, part)| match part {
-            Some(part) => glob(pattern.as_bytes(), part.as_bytes()).into(),
-            None if &**pattern == "*" => Outcome::Met,
-            None => Outcome::Unclear,
-        }))
+        let mut outcome = Outcome::Met;
+        for (glob, part) in globs.iter().zip(resource.parts()) {
+            match part {
+                Some(part) if !glob.matches(part) => return Outcome::NotMet,
+                None if !glob.is_any() => outcome = Outcome::Unclear,
+                Some(_) | None => {}
+            }
+        }
+        outcome
     }
 }
 
@@ -119,7 +140,7 @@ impl fmt::Display for ResourcePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("*"),
-            Self::Parts(parts) => f.write_str(&parts.join(":")),
+            Self::Parts(parts) => f.write_str(&parts.text),
             Self::Agency(uri) => f.write_str(uri),
         }
     }

@@ -4,9 +4,10 @@
 
 use std::borrow::Cow;
 
-use super::condition::written;
+use super::condition::{Key, Teller};
 use super::resource::Resource;
-use crate::catalog::{ActionId, Catalog, Seen};
+use super::sight::{Sight, Value};
+use crate::catalog::{ActionId, Catalog};
 use crate::request::{Caller, Subject};
 
 /// Who acts, and where.
@@ -21,55 +22,61 @@ pub struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    /// The values of a key that the service knows itself. What every call has, such as an address, is not missing if
+    /// What is seen of a key that the service knows itself. What every call has, such as an address, is not missing if
     /// nobody tells it: it is not known.
-    pub(super) fn see(&self, key: &str, action: ActionId) -> Option<Seen<'a>> {
+    pub(super) fn see(&self, key: &Key, action: ActionId) -> Option<Sight<'a>> {
         let caller = self.caller;
         let identity = caller.identity();
-        Some(match key {
-            "g:CurrentTime" => match caller.time() {
-                Some(time) => Seen::of(vec![Cow::Owned(written(time))]),
-                None => Seen::Unknown,
-            },
-            "g:DomainId" | "g:PrincipalAccount" => known(&identity.domain_id),
-            "g:DomainName" => known(&caller.names().domain),
-            "g:UserId" => match &identity.subject {
+        let known = Sight::of_text;
+        Some(match key.teller() {
+            Teller::Time => caller.time().map_or(Sight::Unknown, |time| Sight::One(Value::Time(time))),
+            Teller::DomainId => known(&identity.domain_id),
+            Teller::DomainName => known(&caller.names().domain),
+            Teller::UserId => match &identity.subject {
                 Subject::User(id) => known(id),
-                Subject::Agency(_) => Seen::Absent,
+                Subject::Agency(_) => Sight::Absent,
             },
-            "g:UserName" => match (&identity.subject, &caller.names().user) {
-                (Subject::Agency(_), name) if name.is_empty() => Seen::Absent,
+            Teller::UserName => match (&identity.subject, &caller.names().user) {
+                (Subject::Agency(_), name) if name.is_empty() => Sight::Absent,
                 (_, name) => known(name),
             },
-            "g:ProjectName" if identity.project_id.is_none() => Seen::Absent,
-            "g:ProjectName" => known(&caller.names().project),
-            "g:MFAPresent" => match caller.mfa_present() {
+            Teller::ProjectName if identity.project_id.is_none() => Sight::Absent,
+            Teller::ProjectName => known(&caller.names().project),
+            Teller::Mfa => match caller.mfa_present() {
                 Some(true) => known("true"),
                 Some(false) => known("false"),
-                None => Seen::Unknown,
+                None => Sight::Unknown,
             },
-            "g:SourceIp" | "hw:SourceIp" => known(caller.source_ip()),
-            "g:ServiceName" => known(self.service(action)),
-            "g:RequestedRegion" => self.region().map_or(Seen::Unknown, known),
-            _ => return None,
+            Teller::Address => match caller.address() {
+                Some(address) => Sight::One(Value::Address(caller.source_ip(), address)),
+                None => known(caller.source_ip()),
+            },
+            Teller::Service => Sight::of_service(self.catalog, action),
+            Teller::Region => self.region().map_or(Sight::Unknown, known),
+            Teller::EnterpriseProject
+            | Teller::MfaAge
+            | Teller::TagKeys
+            | Teller::RequestTag
+            | Teller::ResourceTag
+            | Teller::Call => return None,
         })
     }
 
     /// The values that who asks gives a key, if it names the key. An empty list tells that there are none.
-    pub(super) fn attribute(&self, name: &str) -> Option<Seen<'a>> {
+    pub(super) fn attribute(&self, name: &str) -> Option<Sight<'a>> {
         let values = self.caller.attribute(name)?;
-        Some(Seen::of(values.iter().map(|value| Cow::Borrowed(value.as_str())).collect()))
+        Some(if values.is_empty() { Sight::Absent } else { Sight::Given(values) })
     }
 
     /// Whether what is told of other keys says that there is none of this one. Tags are told all or none, and who signed in
     /// without a second factor has none of any age.
-    pub(super) fn lacks(&self, name: &str) -> bool {
-        let tells = |prefix: &str| self.caller.attributes().any(|key| key.starts_with(prefix));
-        match name {
-            "g:MFAAge" => self.caller.mfa_present() == Some(false),
-            "g:TagKeys" => tells("g:RequestTag/"),
-            _ if name.starts_with("g:ResourceTag/") => tells("g:ResourceTag/"),
-            _ if name.starts_with("g:RequestTag/") => tells("g:TagKeys") || tells("g:RequestTag/"),
+    pub(super) fn lacks(&self, key: &Key) -> bool {
+        let tells = |prefix: &str| self.caller.has_attribute_from(prefix);
+        match key.teller() {
+            Teller::MfaAge => self.caller.mfa_present() == Some(false),
+            Teller::TagKeys => tells("g:RequestTag/"),
+            Teller::ResourceTag => tells("g:ResourceTag/"),
+            Teller::RequestTag => tells("g:TagKeys") || tells("g:RequestTag/"),
             _ => false,
         }
     }
@@ -82,19 +89,15 @@ impl<'a> Setting<'a> {
         path: Option<Cow<'a, str>>,
     ) -> Resource<'a> {
         let account = &self.caller.identity().domain_id;
-        Resource { service: self.service(action), region: self.region(), account, kind, path }
+        Resource { service: service(self.catalog, action), region: self.region(), account, kind, path }
     }
 
     fn region(&self) -> Option<&'a str> {
         self.caller.region().or(self.region)
     }
-
-    fn service(&self, action: ActionId) -> &'a str {
-        self.catalog.action_name(action).split(':').next().unwrap_or_default()
-    }
 }
 
-/// Text that every call has: empty where nobody tells it.
-fn known(text: &str) -> Seen<'_> {
-    if text.is_empty() { Seen::Unknown } else { Seen::of(vec![Cow::Borrowed(text)]) }
+/// The service of an action.
+pub(super) fn service(catalog: &Catalog, action: ActionId) -> &str {
+    catalog.action_name(action).split(':').next().unwrap_or_default()
 }

@@ -100,7 +100,8 @@ fn idle_patterns(statement: &Statement, catalog: &Catalog) -> impl Iterator<Item
 fn idle_types(statement: &CompiledStatement, catalog: &Catalog) -> impl Iterator<Item = (String, Doubt)> {
     let resources = statement.resources.iter().flatten().enumerate();
     resources.filter_map(|(index, resource)| {
-        let ResourcePattern::Parts([service, _, _, kind, _]) = resource else { return None };
+        let ResourcePattern::Parts(parts) = resource else { return None };
+        let (service, kind) = parts.service_and_kind();
         let touched = || touched_types(statement, service, catalog);
         // What names no object has a literal `*` for its type.
         let covers =

@@ -1,5 +1,8 @@
 //! Who calls, and in which circumstances: all of a request that does not depend on the call.
 
+use std::net::IpAddr;
+use std::ops::Bound;
+
 use super::check::Check;
 use super::{Context, ENTERPRISE_PROJECT, Identity, InvalidRequest, PrincipalParts};
 
@@ -21,6 +24,8 @@ pub struct Caller {
     names: Names,
     mfa_present: Option<bool>,
     context: Context,
+    /// The address in `context`, if it has one.
+    address: Option<IpAddr>,
 }
 
 impl Caller {
@@ -38,10 +43,10 @@ impl Caller {
     }
 
     pub(super) fn check(principal: PrincipalParts, context: Context, check: &mut Check) -> Option<Self> {
-        check.context(&context);
+        let address = check.context(&context);
         let mfa_present = principal.mfa_present;
         let (identity, names) = check.principal(principal)?;
-        Some(Self { identity, names, mfa_present, context })
+        Some(Self { identity, names, mfa_present, context, address })
     }
 
     /// Who calls.
@@ -62,9 +67,11 @@ impl Caller {
         self.context.attributes.get(key).map(Vec::as_slice)
     }
 
-    /// The condition keys that the caller gives values.
-    pub fn attributes(&self) -> impl Iterator<Item = &str> {
-        self.context.attributes.keys().map(String::as_str)
+    /// Whether the caller gives values to a condition key that starts so.
+    #[must_use]
+    pub fn has_attribute_from(&self, prefix: &str) -> bool {
+        let mut from = self.context.attributes.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.next().is_some_and(|(key, _)| key.starts_with(prefix))
     }
 
     /// The principal's names.
@@ -83,6 +90,12 @@ impl Caller {
     #[must_use]
     pub fn source_ip(&self) -> &str {
         &self.context.source_ip
+    }
+
+    /// The same, read.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// The time of the call, in seconds since 1970, if it is known.

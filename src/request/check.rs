@@ -125,8 +125,10 @@ impl Check {
         }
     }
 
-    pub(super) fn context(&mut self, context: &Context) {
-        if !context.source_ip.is_empty() && context.source_ip.parse::<IpAddr>().is_err() {
+    /// Tells the address.
+    pub(super) fn context(&mut self, context: &Context) -> Option<IpAddr> {
+        let address = context.source_ip.parse().ok();
+        if !context.source_ip.is_empty() && address.is_none() {
             self.violation("context.source_ip", "expected an IPv4 or IPv6 address");
         }
         self.length("context.region", &context.region, MAX_ID_BYTES);
@@ -144,6 +146,7 @@ impl Check {
             // Two values would be two readings of where the call goes.
             self.violation(&format!("context.attributes[{ENTERPRISE_PROJECT}]"), "expected one value");
         }
+        address
     }
 
     fn attributes(&mut self, field: &str, attributes: &BTreeMap<String, Vec<String>>) {

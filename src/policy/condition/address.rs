@@ -21,9 +21,14 @@ impl AddressTest {
 
     /// Whether an address of the call is in one of the networks, or nothing if it is none.
     pub(super) fn fits(&self, seen: &str) -> Option<bool> {
+        Some(self.fits_address(seen.parse().ok()?))
+    }
+
+    /// Whether an address of the call is in one of the networks.
+    pub(super) fn fits_address(&self, seen: IpAddr) -> bool {
         // `::ffff:10.0.0.7` is 10.0.0.7, as a socket for both families shows it.
-        let seen = seen.parse::<IpAddr>().ok()?.to_canonical();
-        Some(self.networks.iter().any(|network| network.contains(&seen)))
+        let seen = seen.to_canonical();
+        self.networks.iter().any(|network| network.contains(&seen))
     }
 }
 

@@ -10,6 +10,44 @@ use crate::policy::error::shorten;
 pub struct Key {
     name: Box<str>,
     kind: Option<Kind>,
+    teller: Teller,
+}
+
+/// Who tells the values of a key, or what else is known of it: its name, resolved when the policy is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    /// The service: the time.
+    Time,
+    /// The service: the principal's account.
+    DomainId,
+    /// The service: that account's name.
+    DomainName,
+    /// The service: the user.
+    UserId,
+    /// The service: the user's name.
+    UserName,
+    /// The service: the project's name.
+    ProjectName,
+    /// The service: whether there was a second factor.
+    Mfa,
+    /// The service: the address of the call.
+    Address,
+    /// The service: the action's service.
+    Service,
+    /// The service: the region.
+    Region,
+    /// Who asks, or the body: the enterprise project.
+    EnterpriseProject,
+    /// Who asks: the seconds since the second factor.
+    MfaAge,
+    /// Who asks: the names of the tags that the call sends.
+    TagKeys,
+    /// Who asks: a tag that the call sends.
+    RequestTag,
+    /// Who asks: a tag of the resource.
+    ResourceTag,
+    /// The call, or who asks.
+    Call,
 }
 
 /// What the values of a key are.
@@ -47,25 +85,26 @@ pub enum KeyFault {
 }
 
 /// The global keys (IAM user guide, Policy Syntax; the newer ones from the 5.0 pages).
-const GLOBAL: [(&str, Kind); 15] = [
-    ("g:CurrentTime", Kind::Date),
-    ("g:DomainId", Kind::Text),
-    ("g:DomainName", Kind::Text),
-    ("g:EnterpriseProjectId", Kind::Text),
-    ("g:MFAAge", Kind::Number),
-    ("g:MFAPresent", Kind::Flag),
-    ("g:PrincipalAccount", Kind::Text),
-    ("g:ProjectName", Kind::Text),
-    ("g:RequestedRegion", Kind::Text),
-    ("g:ServiceName", Kind::Text),
-    ("g:SourceIp", Kind::Address),
-    ("g:TagKeys", Kind::Text),
-    ("g:UserId", Kind::Text),
-    ("g:UserName", Kind::Text),
-    ("hw:SourceIp", Kind::Address),
+const GLOBAL: [(&str, Kind, Teller); 15] = [
+    ("g:CurrentTime", Kind::Date, Teller::Time),
+    ("g:DomainId", Kind::Text, Teller::DomainId),
+    ("g:DomainName", Kind::Text, Teller::DomainName),
+    ("g:EnterpriseProjectId", Kind::Text, Teller::EnterpriseProject),
+    ("g:MFAAge", Kind::Number, Teller::MfaAge),
+    ("g:MFAPresent", Kind::Flag, Teller::Mfa),
+    ("g:PrincipalAccount", Kind::Text, Teller::DomainId),
+    ("g:ProjectName", Kind::Text, Teller::ProjectName),
+    ("g:RequestedRegion", Kind::Text, Teller::Region),
+    ("g:ServiceName", Kind::Text, Teller::Service),
+    ("g:SourceIp", Kind::Address, Teller::Address),
+    ("g:TagKeys", Kind::Text, Teller::TagKeys),
+    ("g:UserId", Kind::Text, Teller::UserId),
+    ("g:UserName", Kind::Text, Teller::UserName),
+    ("hw:SourceIp", Kind::Address, Teller::Address),
 ];
 /// Keys with a tag's name behind them.
-const GLOBAL_PREFIXES: [&str; 2] = ["g:RequestTag/", "g:ResourceTag/"];
+const GLOBAL_PREFIXES: [(&str, Teller); 2] =
+    [("g:RequestTag/", Teller::RequestTag), ("g:ResourceTag/", Teller::ResourceTag)];
 /// The keys of ECS.
 const ECS: [&str; 16] = [
     "ecs:AvailabilityZone",
@@ -96,18 +135,19 @@ impl Key {
     ///
     /// If it is not known.
     pub fn parse(name: &str) -> Result<Self, KeyFault> {
-        let known = GLOBAL.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
-        let is_tag =
-            GLOBAL_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|tag| !tag.is_empty()));
-        let kind = match name.split_once(':') {
-            _ if known.is_some() => known,
-            Some(("g", _)) if is_tag => Some(Kind::Text),
-            Some(("ecs", _)) if ECS.contains(&name) => Some(Kind::Text),
-            Some(("g" | "hw" | "ecs", _)) => return Err(unknown(name)),
-            Some((service, rest)) if is_service(service) && !rest.is_empty() => None,
+        let known = GLOBAL.iter().find(|(known, ..)| *known == name);
+        let tag = GLOBAL_PREFIXES
+            .iter()
+            .find(|(prefix, _)| name.strip_prefix(prefix).is_some_and(|tag| !tag.is_empty()));
+        let (kind, teller) = match (name.split_once(':'), known, tag) {
+            (_, Some((_, kind, teller)), _) => (Some(*kind), *teller),
+            (Some(("g", _)), _, Some((_, teller))) => (Some(Kind::Text), *teller),
+            (Some(("ecs", _)), ..) if ECS.contains(&name) => (Some(Kind::Text), Teller::Call),
+            (Some(("g" | "hw" | "ecs", _)), ..) => return Err(unknown(name)),
+            (Some((service, rest)), ..) if is_service(service) && !rest.is_empty() => (None, Teller::Call),
             _ => return Err(malformed(name)),
         };
-        Ok(Self { name: name.into(), kind })
+        Ok(Self { name: name.into(), kind, teller })
     }
 
     /// The name.
@@ -121,11 +161,16 @@ impl Key {
     pub fn kind(&self) -> Option<Kind> {
         self.kind
     }
+
+    /// Who tells its values.
+    pub(crate) fn teller(&self) -> Teller {
+        self.teller
+    }
 }
 
 /// The fault of a key of a closed list.
 fn unknown(name: &str) -> KeyFault {
-    match GLOBAL_PREFIXES.into_iter().find(|prefix| *prefix == name) {
+    match GLOBAL_PREFIXES.into_iter().map(|(prefix, _)| prefix).find(|prefix| *prefix == name) {
         Some(prefix) => KeyFault::NoTag(prefix),
         None => KeyFault::Unknown { name: shorten(name), like: like(name) },
     }
@@ -144,8 +189,9 @@ fn like(name: &str) -> Option<Likeness> {
     // Of a tag's key, the prefix is known.
     let name = name.split_inclusive('/').next().unwrap_or_default();
     let service = name.split(':').next().unwrap_or_default();
-    let global = GLOBAL.into_iter().map(|(known, _)| known);
-    let known = global.chain(GLOBAL_PREFIXES).chain(ECS).filter(|known| {
+    let global = GLOBAL.into_iter().map(|(known, ..)| known);
+    let prefixes = GLOBAL_PREFIXES.into_iter().map(|(prefix, _)| prefix);
+    let known = global.chain(prefixes).chain(ECS).filter(|known| {
         known.split(':').next().is_some_and(|of_known| of_known.eq_ignore_ascii_case(service))
     });
     let nearest = Likeness::find(name, known.clone().map(ToOwned::to_owned), 2);

@@ -9,12 +9,12 @@ use super::read_all;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NumberTest {
     order: Order,
-    values: Vec<Decimal>,
+    values: Vec<Decimal<Box<str>>>,
 }
 
 impl NumberTest {
     pub(super) fn new(order: Order, values: &[&str]) -> Result<Self, (usize, &'static str)> {
-        Ok(Self { order, values: read_all(values, Decimal::parse, "a decimal number such as 42 or -1.5")? })
+        Ok(Self { order, values: read_all(values, Decimal::owned, "a decimal number such as 42 or -1.5")? })
     }
 
     /// Whether a value of the call fits one of the policy's, or nothing if it is no number.
@@ -26,17 +26,17 @@ impl NumberTest {
 
 /// A decimal number: `-?digits(.digits)?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Decimal {
+struct Decimal<T> {
     /// INVARIANT: false for zero.
     is_negative: bool,
     /// INVARIANT: no zeros in front.
-    whole: Box<str>,
+    whole: T,
     /// INVARIANT: no zeros at the end.
-    fraction: Box<str>,
+    fraction: T,
 }
 
-impl Decimal {
-    fn parse(text: &str) -> Option<Self> {
+impl<'t> Decimal<&'t str> {
+    fn parse(text: &'t str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
         let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -45,22 +45,27 @@ impl Decimal {
         }
         let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
         let is_zero = whole.is_empty() && fraction.is_empty();
-        Some(Self {
-            is_negative: text.starts_with('-') && !is_zero,
-            whole: whole.into(),
-            fraction: fraction.into(),
-        })
+        Some(Self { is_negative: text.starts_with('-') && !is_zero, whole, fraction })
+    }
+}
+
+impl Decimal<Box<str>> {
+    fn owned(text: &str) -> Option<Self> {
+        let Decimal { is_negative, whole, fraction } = Decimal::parse(text)?;
+        Some(Self { is_negative, whole: whole.into(), fraction: fraction.into() })
+    }
+}
+
+impl<T: AsRef<str>> Decimal<T> {
+    fn magnitude(&self) -> (usize, &str, &str) {
+        let (whole, fraction) = (self.whole.as_ref(), self.fraction.as_ref());
+        (whole.len(), whole, fraction)
     }
 
-    fn cmp_magnitude(&self, other: &Self) -> Ordering {
-        let whole = self.whole.len().cmp(&other.whole.len()).then_with(|| self.whole.cmp(&other.whole));
-        whole.then_with(|| self.fraction.cmp(&other.fraction))
-    }
-
-    fn cmp(&self, other: &Self) -> Ordering {
+    fn cmp(&self, other: &Decimal<impl AsRef<str>>) -> Ordering {
         match (self.is_negative, other.is_negative) {
-            (false, false) => self.cmp_magnitude(other),
-            (true, true) => other.cmp_magnitude(self),
+            (false, false) => self.magnitude().cmp(&other.magnitude()),
+            (true, true) => other.magnitude().cmp(&self.magnitude()),
             (true, false) => Ordering::Less,
             (false, true) => Ordering::Greater,
         }

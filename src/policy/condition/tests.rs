@@ -1,4 +1,7 @@
+use std::borrow::Cow;
+
 use super::*;
+use crate::catalog::Seen;
 
 const GLOBAL: &str = "g:UserName";
 
@@ -14,7 +17,7 @@ fn key_of(operator: &str) -> &'static str {
 
 fn outcome(operator: &str, values: &[&str], seen: &[&str]) -> Outcome {
     let condition = Condition::parse(operator, key_of(operator), values).unwrap();
-    condition.outcome(&Seen::of(seen.iter().map(|value| Cow::Borrowed(*value)).collect()))
+    condition.outcome(Sight::from(&Seen::of(seen.iter().map(|value| Cow::Borrowed(*value)))))
 }
 
 /// Operator, the policy's values, what is seen, and the outcome.
@@ -124,7 +127,7 @@ fn a_key_that_is_not_there_meets_negations_and_if_exists() {
     }
     for operator in ["StringEquals", "StringNotEquals", "StringEqualsIfExists", "Null", "IsNullOrEmpty"] {
         let condition = Condition::parse(operator, GLOBAL, &["true"]).unwrap();
-        assert_eq!(condition.outcome(&Seen::Unknown), Outcome::Unclear, "{operator}");
+        assert_eq!(condition.outcome(Sight::Unknown), Outcome::Unclear, "{operator}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! `StringLike` is a test for a substring, as policies 1.1 mean it (OBS user guide, IAM permissions); `StringMatch` takes
 //! `*` for any text and `?` for one character.
 
-use super::super::pattern::glob;
+use super::super::glob::Glob;
 
 /// How text is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,25 +18,39 @@ pub(super) enum Relation {
 
 /// A comparison with the values of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TextTest {
-    relation: Relation,
-    values: Vec<Box<str>>,
+pub(super) enum TextTest {
+    /// With texts. To be compared without letter case, they are folded.
+    Texts(Relation, Box<[Box<str>]>),
+    /// With patterns.
+    Globs(Box<[Glob]>),
 }
 
 impl TextTest {
     pub(super) fn new(relation: Relation, values: &[&str]) -> Self {
-        let compiled = |value: &&str| match relation {
-            Relation::EqualsIgnoreCase => value.to_lowercase().into_boxed_str(),
-            _ => Box::from(*value),
+        let texts = |read: fn(&str) -> String| {
+            Self::Texts(relation, values.iter().map(|value| read(value).into_boxed_str()).collect())
         };
-        Self { relation, values: values.iter().map(compiled).collect() }
+        match relation {
+            Relation::Matches => Self::Globs(values.iter().map(|value| Glob::parse(value)).collect()),
+            Relation::EqualsIgnoreCase => texts(str::to_lowercase),
+            Relation::Equals | Relation::Contains | Relation::StartsWith | Relation::EndsWith => {
+                texts(str::to_owned)
+            }
+        }
     }
 
     /// Whether a value of the call fits one of the policy's.
     pub(super) fn fits(&self, seen: &str) -> bool {
-        let mut values = self.values.iter().map(|value| &**value);
-        match self.relation {
-            Relation::Equals => values.any(|value| seen == value),
+        let (relation, values) = match self {
+            Self::Texts(relation, values) => (relation, values),
+            Self::Globs(globs) => return globs.iter().any(|glob| glob.matches(seen)),
+        };
+        let mut values = values.iter().map(|value| &**value);
+        match relation {
+            Relation::Equals | Relation::Matches => values.any(|value| seen == value),
+            Relation::EqualsIgnoreCase if seen.is_ascii() => {
+                values.any(|value| seen.eq_ignore_ascii_case(value))
+            }
             Relation::EqualsIgnoreCase => {
                 let seen = seen.to_lowercase();
                 values.any(|value| seen == value)
@@ -44,37 +58,6 @@ impl TextTest {
             Relation::Contains => values.any(|value| seen.contains(value)),
             Relation::StartsWith => values.any(|value| seen.starts_with(value)),
             Relation::EndsWith => values.any(|value| seen.ends_with(value)),
-            Relation::Matches => values.any(|value| matches(value, seen)),
-        }
-    }
-}
-
-/// A `?` is one character, so text with one is compared by characters.
-fn matches(pattern: &str, text: &str) -> bool {
-    if !pattern.contains('?') {
-        return glob(pattern.as_bytes(), text.as_bytes());
-    }
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut at, mut from) = (0, 0);
-    // Where to go on after the last `*` if what is behind it does not match here.
-    let mut retry: Option<(usize, usize)> = None;
-    loop {
-        match (pattern.get(at), text.get(from)) {
-            (Some('*'), _) => {
-                retry = Some((at + 1, from));
-                at += 1;
-            }
-            (Some(expected), Some(found)) if *expected == '?' || expected == found => {
-                (at, from) = (at + 1, from + 1);
-            }
-            (None, None) => return true,
-            _ => match retry {
-                Some((after, start)) if start < text.len() => {
-                    retry = Some((after, start + 1));
-                    (at, from) = (after, start + 1);
-                }
-                _ => return false,
-            },
         }
     }
 }
