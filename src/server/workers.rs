@@ -30,6 +30,9 @@ use tokio::time::timeout;
 /// How long a worker may take to end. One that takes longer is in the middle of something that does not wait for anything.
 const END_TIME: Duration = Duration::from_secs(1);
 
+/// How many threads each worker may have for what takes long and waits for nothing, which is to merge many policies.
+const MAX_MERGING: usize = 1;
+
 /// The workers of a server. They end with it.
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -168,7 +171,9 @@ impl Desk {
         thread::Builder::new().name(format!("grpc-{index}")).spawn(move || {
             let _ending = ending;
             // Made here: where it is made, it may also be dropped.
-            let runtime = match Builder::new_current_thread().enable_all().build() {
+            let mut builder = Builder::new_current_thread();
+            builder.enable_all().max_blocking_threads(MAX_MERGING).thread_name(format!("merge-{index}"));
+            let runtime = match builder.build() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(tell.send(Err(error))),
             };
