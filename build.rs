@@ -30,6 +30,8 @@ const PROTOS: [&str; 3] = [
     "proto/ecs/authz/v1/policy_admin.proto",
     "proto/envoy/service/auth/v3/external_auth.proto",
 ];
+/// The calls that decide: they are read and answered in place, so tonic serves the others alone.
+const IN_PLACE: [&str; 4] = ["Authorize", "BatchAuthorize", "StreamAuthorize", "Check"];
 /// What is spoken to a collector of telemetry, and served to nobody.
 const OTLP_PROTOS: [&str; 2] = [
     "proto/opentelemetry/proto/collector/logs/v1/logs_service.proto",
@@ -39,20 +41,31 @@ const OTLP_PROTOS: [&str; 2] = [
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     compile_tables(&out.join("tables.rs"))?;
-    compile_proto(&out.join("ecs_authz.bin"))?;
+    compile_proto(&out)?;
     let otlp = protox::compile(OTLP_PROTOS, ["proto"])?;
     tonic_prost_build::configure().build_server(false).include_file("otlp.rs").compile_fds(otlp)?;
     Ok(())
 }
 
-fn compile_proto(descriptors: &Path) -> Result<(), Box<dyn Error>> {
+fn compile_proto(out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;
     // With comments: `grpcurl describe` shows them.
     compiler.include_imports(true).include_source_info(true).open_files(PROTOS)?;
-    fs::write(descriptors, compiler.encode_file_descriptor_set())?;
-    let files = compiler.file_descriptor_set();
-    tonic_prost_build::configure().include_file("protos.rs").compile_fds(files)?;
+    fs::write(out.join("ecs_authz.bin"), compiler.encode_file_descriptor_set())?;
+    let mut files = compiler.file_descriptor_set();
+    let messages = tonic_prost_build::configure().build_server(false).include_file("protos.rs");
+    messages.compile_fds(files.clone())?;
+    for file in &mut files.file {
+        file.service.iter_mut().for_each(|it| it.method.retain(|method| !IN_PLACE.contains(&method.name())));
+        file.service.retain(|service| !service.method.is_empty());
+    }
+    let servers = out.join("servers");
+    fs::create_dir_all(&servers)?;
+    let servers = tonic_prost_build::configure().build_client(false).out_dir(servers);
+    let servers = servers.extern_path(".ecs.authz.v1", "crate::grpc::pb");
+    let servers = servers.extern_path(".envoy", "crate::grpc::wire::envoy");
+    servers.extern_path(".google.rpc", "crate::grpc::wire::google::rpc").compile_fds(files)?;
     Ok(())
 }
 

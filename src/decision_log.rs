@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::timeout_at;
 
 use crate::catalog::Catalog;
+use crate::clock::Moment;
 use crate::otlp::{Destination, OtlpError, Signal};
 use crate::pdp::Response;
 use crate::request::Request;
@@ -39,6 +39,7 @@ pub use sink::SinkCounters;
 
 mod collector;
 mod file;
+mod line;
 mod mask;
 mod queue;
 mod record;
@@ -104,7 +105,7 @@ pub enum OpenError {
 }
 
 /// The call that a decision answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "named as in the contracts")]
 pub enum Rpc {
     Authorize,
@@ -129,19 +130,19 @@ pub enum Peer {
 
 /// Where a decision comes from.
 #[derive(Debug)]
-pub struct Origin {
+pub struct Origin<'a> {
     /// The call.
     pub rpc: Rpc,
     /// Names the decision.
-    pub decision_id: String,
+    pub decision_id: &'a str,
     /// The request's own id, or nothing.
-    pub request_id: String,
+    pub request_id: &'a str,
     /// Who asks.
-    pub peer: Peer,
+    pub peer: &'a Peer,
     /// The call's place in a trace, if it has one.
     pub trace: Option<TraceContext>,
     /// When the call came.
-    pub started: Instant,
+    pub moment: Moment,
 }
 
 /// What is known of a request that could not be read.
@@ -208,8 +209,19 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Entry<'a> {
     log: Option<&'a OpenLog>,
-    origin: Origin,
+    origin: Origin<'a>,
     request: Option<&'a Request>,
+}
+
+impl Rpc {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Authorize => "Authorize",
+            Self::BatchAuthorize => "BatchAuthorize",
+            Self::StreamAuthorize => "StreamAuthorize",
+            Self::Check => "Check",
+        }
+    }
 }
 
 impl Failure {
@@ -262,7 +274,7 @@ impl DecisionLog {
 
     /// An entry for a call, with its request if that could be read.
     #[must_use]
-    pub fn entry<'a>(&'a self, origin: Origin, request: Option<&'a Request>) -> Entry<'a> {
+    pub fn entry<'a>(&'a self, origin: Origin<'a>, request: Option<&'a Request>) -> Entry<'a> {
         Entry { log: self.log.as_deref(), origin, request }
     }
 
@@ -342,8 +354,7 @@ impl Entry<'_> {
         let Some(weight) = log.selection.weight(response.decision(), response.action()) else {
             return Ok(());
         };
-        let record = log.style.record(&self.origin, self.request);
-        let line = log.style.decided(record, response, catalog, weight).into_line();
+        let line = log.style.decided(&self.origin, self.request, response, catalog, weight);
         self.hand_over(log, line).await
     }
 
@@ -354,8 +365,7 @@ impl Entry<'_> {
     /// If it can't be recorded and must be.
     pub async fn denied(mut self, reason: &'static str, unread: Unread<'_>) -> Result<(), Unrecorded> {
         let Some(log) = self.log.take() else { return Ok(()) };
-        let record = log.style.record(&self.origin, None);
-        let line = log.style.denied(record, reason, &unread).into_line();
+        let line = log.style.denied(&self.origin, reason, &unread);
         self.hand_over(log, line).await
     }
 
@@ -380,7 +390,7 @@ impl Entry<'_> {
     }
 
     fn record_failure(&self, log: &OpenLog, failure: Failure) {
-        let line = log.style.record(&self.origin, self.request).failed(failure.name()).into_line();
+        let line = log.style.failed(&self.origin, self.request, failure.name());
         log.sinks.iter().for_each(|sink| sink.offer_now(&line));
     }
 }

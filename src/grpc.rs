@@ -13,12 +13,14 @@ pub mod departure;
 mod explanation;
 pub mod ext_authz;
 pub mod guard;
+mod in_place;
 pub mod intake;
 pub mod limits;
 pub mod observe;
 mod parse;
 pub mod peer;
 mod permission;
+pub mod protobuf;
 pub mod render;
 mod span;
 pub mod status;
@@ -28,13 +30,22 @@ pub mod untaken;
 /// The types of `proto/`, a module for each part of a package's name.
 #[expect(
     missing_docs,
-    clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::large_enum_variant,
     reason = "generated code; the protos document every message and field"
 )]
 pub mod wire {
     include!(concat!(env!("OUT_DIR"), "/protos.rs"));
+}
+
+/// The servers of `proto/`, without the calls that are answered in place.
+#[expect(
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; the protos document every method"
+)]
+pub mod servers {
+    include!(concat!(env!("OUT_DIR"), "/servers/ecs.authz.v1.rs"));
 }
 
 pub use wire::ecs::authz::v1 as pb;

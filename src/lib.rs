@@ -60,7 +60,7 @@
 //! | [`store`] | catalog, policy, request, tally |
 //! | [`pdp`] | catalog, decision, policy, request, store |
 //! | [`metrics`] | catalog, decision, decision_log, health, pdp, slots, store, tally, traces |
-//! | [`decision_log`] | catalog, decision, otlp, pdp, policy, request, traces |
+//! | [`decision_log`] | catalog, clock, decision, otlp, pdp, policy, request, traces |
 //! | [`grpc`] | catalog, clock, decision, decision_log, metrics, otlp, pdp, policy, request, slots, store, traces |
 //! | [`health`] | decision_log, store |
 //! | [`config`] | decision, decision_log, grpc, otlp, store, traces |

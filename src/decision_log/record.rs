@@ -2,107 +2,25 @@
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
+use super::line::Line;
 use super::mask::{Field, Mask};
 use super::settings::Paths;
 use super::time;
-use super::{Origin, Peer, Rpc, Unread};
+use super::{Origin, Peer, Unread};
 use crate::catalog::Catalog;
 use crate::decision::{Decision, Effect, StatementRef};
 use crate::pdp::Response;
 use crate::request::{Request, Subject};
-use crate::traces::TraceContext;
 
-/// The version of the schema. It grows when a field changes its meaning or goes, not when one comes.
-const VERSION: u8 = 1;
+/// What a record begins with. The version of the schema grows when a field changes its meaning or goes, not when one comes;
+/// and an error is not a decision.
+const DECISION: &str = r#"{"v":1,"kind":"decision""#;
+const ERROR: &str = r#"{"v":1,"kind":"error""#;
 /// The most bytes of a name or an id that are recorded, and of a path or a resource.
 const MAX_ID_BYTES: usize = 256;
 const MAX_PATH_BYTES: usize = 1_024;
-
-/// A record. Fields that are not known are not there.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Record<'a> {
-    v: u8,
-    kind: Kind,
-    time: String,
-    decision_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    span_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rpc: Option<Rpc>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<Principal<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_ip: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    operation: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decision: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    statements: Option<Vec<Statement<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing_dependencies: Option<Vec<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stale: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sample: Option<NonZeroU32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    latency_us: u64,
-}
-
-/// An error is not a decision.
-#[derive(Debug, Default, Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Decision,
-    #[default]
-    Error,
-}
-
-/// The principal. Groups and roles are counted: there may be hundreds, and the statements name the policies that decided.
-#[derive(Debug, Serialize)]
-struct Principal<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    domain_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agency_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    project_id: Option<Cow<'a, str>>,
-    groups: usize,
-    roles: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct Statement<'a> {
-    policy: &'a str,
-    index: usize,
-    effect: &'static str,
-}
 
 /// How records are written.
 pub(super) struct Style {
@@ -118,129 +36,159 @@ impl Style {
         Some(cut(self.mask.apply(field, value)?, limit))
     }
 
-    /// What every record tells.
-    pub(super) fn record<'a>(&self, origin: &'a Origin, request: Option<&'a Request>) -> Record<'a> {
-        let record = Record {
-            v: VERSION,
-            time: time::now(),
-            decision_id: &origin.decision_id,
-            request_id: self.field(Field::RequestId, origin.request_id.as_str()),
-            trace_id: origin.trace.as_ref().map(TraceContext::trace_hex),
-            span_id: origin.trace.as_ref().map(TraceContext::span_hex),
-            rpc: Some(origin.rpc),
-            peer: match &origin.peer {
-                Peer::Unknown => None,
-                Peer::Address(address) => self.field(Field::Peer, address.to_string()),
-                Peer::Named(names) => {
-                    self.field(Field::Peer, names.first().map(String::as_str).unwrap_or_default())
-                }
-                Peer::Local => self.field(Field::Peer, "local"),
-            },
-            latency_us: u64::try_from(origin.started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            ..Record::default()
-        };
-        let Some(request) = request else { return record };
-        Record {
-            principal: Some(self.principal(request)),
-            source_ip: self.field(Field::SourceIp, request.caller().source_ip()),
-            method: Some(cut(request.method().into(), MAX_ID_BYTES)),
-            path: self.path(request.path()),
-            ..record
+    /// What every record tells first. Fields that are not known are not there.
+    fn begin(&self, start: &str, origin: &Origin<'_>, now: Instant) -> Line {
+        let mut line = Line::begin(start);
+        let since_1970 = origin.moment.since_1970.unwrap_or_default() + elapsed(origin, now);
+        line.plain(r#","time":"#, &time::rfc3339(since_1970));
+        line.text(r#","decision_id":"#, origin.decision_id);
+        line.optional(r#","request_id":"#, self.field(Field::RequestId, origin.request_id));
+        if let Some(trace) = &origin.trace {
+            line.text(r#","trace_id":"#, &trace.trace_hex());
+            line.text(r#","span_id":"#, &trace.span_hex());
         }
+        line.text(r#","rpc":"#, origin.rpc.name());
+        let peer: Cow<'_, str> = match origin.peer {
+            Peer::Unknown => "".into(),
+            Peer::Address(address) => address.to_string().into(),
+            Peer::Named(names) => names.first().map(String::as_str).unwrap_or_default().into(),
+            Peer::Local => "local".into(),
+        };
+        line.optional(r#","peer":"#, self.field(Field::Peer, peer));
+        line
     }
 
-    fn principal<'a>(&self, request: &'a Request) -> Principal<'a> {
+    /// What a request tells that could be read.
+    fn request(&self, line: &mut Line, request: &Request) {
+        self.principal(line, request);
+        line.optional(r#","source_ip":"#, self.field(Field::SourceIp, request.caller().source_ip()));
+        line.text(r#","method":"#, &cut(request.method().into(), MAX_ID_BYTES));
+    }
+
+    /// The principal. Groups and roles are counted: there may be hundreds, and the statements name the policies that decided.
+    fn principal(&self, line: &mut Line, request: &Request) {
         let identity = request.identity();
         let (user, agency) = match &identity.subject {
             Subject::User(user) => (user.as_str(), ""),
             Subject::Agency(agency) => ("", agency.as_str()),
         };
-        Principal {
-            domain_id: self.field(Field::DomainId, identity.domain_id.as_str()),
-            user_id: self.field(Field::UserId, user),
-            agency_id: self.field(Field::AgencyId, agency),
-            project_id: self.field(Field::ProjectId, identity.project_id.as_deref().unwrap_or_default()),
-            groups: identity.group_ids.len(),
-            roles: identity.role_names.len(),
+        let project = identity.project_id.as_deref().unwrap_or_default();
+        line.raw(r#","principal":{"#);
+        for (name, field, value) in [
+            (r#""domain_id":"#, Field::DomainId, identity.domain_id.as_str()),
+            (r#""user_id":"#, Field::UserId, user),
+            (r#""agency_id":"#, Field::AgencyId, agency),
+            (r#""project_id":"#, Field::ProjectId, project),
+        ] {
+            if let Some(value) = self.field(field, value) {
+                line.text(name, &value);
+                line.raw(",");
+            }
         }
+        line.number(r#""groups":"#, count(identity.group_ids.len()));
+        line.number(r#","roles":"#, count(identity.role_names.len()));
+        line.raw("}");
     }
 
     /// A query may hold whatever clients put there, tokens too.
-    fn path<'a>(&self, path: &'a str) -> Option<Cow<'a, str>> {
-        match self.paths {
-            Paths::Omit => None,
-            Paths::WithoutQuery => self.field(Field::Path, path.split(['?', '#']).next().unwrap_or_default()),
+    fn path(&self, line: &mut Line, path: &str) {
+        if self.paths == Paths::WithoutQuery {
+            let path = path.split(['?', '#']).next().unwrap_or_default();
+            line.optional(r#","path":"#, self.field(Field::Path, path));
         }
     }
 
     /// A decision of the decision point.
-    pub(super) fn decided<'a>(
+    pub(super) fn decided(
         &self,
-        record: Record<'a>,
-        response: &'a Response<'_>,
-        catalog: &'a Catalog,
+        origin: &Origin<'_>,
+        request: Option<&Request>,
+        response: &Response<'_>,
+        catalog: &Catalog,
         sample: NonZeroU32,
-    ) -> Record<'a> {
+    ) -> Vec<u8> {
+        let now = Instant::now();
+        let mut line = self.begin(DECISION, origin, now);
         let operation = response.call().map(|call| call.operation);
-        let record = Record {
-            kind: Kind::Decision,
-            decision: Some(decision_name(response.decision())),
-            reason: response.decision().reason().map(|reason| reason.name()),
-            route: operation.map(|operation| &*operation.route),
-            operation: operation.map(|operation| &*operation.title),
-            action: response.action().map(|action| catalog.action_name(action)),
-            sample: Some(sample).filter(|sample| sample.get() > 1),
-            ..record
-        };
-        let Response::Evaluated { evaluation, revision, is_stale } = response else { return record };
-        let missing = evaluation.missing_dependencies().map(|action| catalog.action_name(action));
-        Record {
-            resource: evaluation.resource().and_then(|it| self.field(Field::Resource, it.to_string())),
-            statements: Some(evaluation.deciding_statements().into_iter().map(statement).collect()),
-            missing_dependencies: Some(missing.collect()),
-            revision: Some(revision.0),
-            stale: Some(*is_stale),
-            ..record
+        if let Some(request) = request {
+            self.request(&mut line, request);
+            line.optional(r#","route":"#, operation.map(|operation| &operation.route));
+            self.path(&mut line, request.path());
         }
+        line.optional(r#","operation":"#, operation.map(|operation| &operation.title));
+        line.optional(r#","action":"#, response.action().map(|action| catalog.action_name(action)));
+        if let Response::Evaluated { evaluation, .. } = response {
+            let resource = evaluation.resource().and_then(|it| self.field(Field::Resource, it.to_string()));
+            line.optional(r#","resource":"#, resource);
+        }
+        line.text(r#","decision":"#, decision_name(response.decision()));
+        line.optional(r#","reason":"#, response.decision().reason().map(|reason| reason.name()));
+        evaluated(&mut line, response, catalog);
+        if sample.get() > 1 {
+            line.number(r#","sample":"#, sample.get().into());
+        }
+        finish(line, origin, now)
     }
 
     /// A denial that no policy made: the request was not even read.
-    pub(super) fn denied<'a>(
-        &self,
-        record: Record<'a>,
-        reason: &'static str,
-        unread: &Unread<'a>,
-    ) -> Record<'a> {
+    pub(super) fn denied(&self, origin: &Origin<'_>, reason: &str, unread: &Unread<'_>) -> Vec<u8> {
         let Unread { method, path, source_ip } = *unread;
-        Record {
-            kind: Kind::Decision,
-            decision: Some("deny"),
-            reason: Some(reason),
-            source_ip: self.field(Field::SourceIp, source_ip),
-            method: Some(cut(method.into(), MAX_ID_BYTES)).filter(|method| !method.is_empty()),
-            path: self.path(path),
-            ..record
+        let now = Instant::now();
+        let mut line = self.begin(DECISION, origin, now);
+        line.optional(r#","source_ip":"#, self.field(Field::SourceIp, source_ip));
+        if !method.is_empty() {
+            line.text(r#","method":"#, &cut(method.into(), MAX_ID_BYTES));
         }
+        self.path(&mut line, path);
+        line.text(r#","decision":"#, "deny");
+        line.text(r#","reason":"#, reason);
+        finish(line, origin, now)
+    }
+
+    /// An error.
+    pub(super) fn failed(&self, origin: &Origin<'_>, request: Option<&Request>, error: &str) -> Vec<u8> {
+        let now = Instant::now();
+        let mut line = self.begin(ERROR, origin, now);
+        if let Some(request) = request {
+            self.request(&mut line, request);
+            self.path(&mut line, request.path());
+        }
+        line.text(r#","error":"#, error);
+        finish(line, origin, now)
     }
 }
 
-impl Record<'_> {
-    /// An error.
-    pub(super) fn failed(self, error: &'static str) -> Self {
-        Self { error: Some(error), ..self }
-    }
+/// What the policies said, if they were looked at.
+fn evaluated(line: &mut Line, response: &Response<'_>, catalog: &Catalog) {
+    let Response::Evaluated { evaluation, revision, is_stale } = response else { return };
+    line.list(r#","statements":"#, evaluation.deciding_statements(), |line, statement| {
+        let StatementRef { policy, index, effect } = statement;
+        line.text(r#"{"policy":"#, policy);
+        line.number(r#","index":"#, count(*index));
+        line.raw(match effect {
+            Effect::Allow => r#","effect":"Allow"}"#,
+            Effect::Deny => r#","effect":"Deny"}"#,
+        });
+    });
+    line.list(r#","missing_dependencies":"#, evaluation.missing_dependencies(), |line, action| {
+        line.text("", catalog.action_name(action));
+    });
+    line.number(r#","revision":"#, revision.0);
+    line.raw(if *is_stale { r#","stale":true"# } else { r#","stale":false"# });
+}
 
-    /// The record as a line.
-    pub(super) fn into_line(self) -> Vec<u8> {
-        let mut line = Vec::with_capacity(1_024);
-        // A record has no keys but texts, and memory takes every byte: this can't fail. If it could, half a line would
-        // be worse than none.
-        if serde_json::to_writer(&mut line, &self).is_err() {
-            return Vec::new();
-        }
-        line.push(b'\n');
-        line
-    }
+fn finish(mut line: Line, origin: &Origin<'_>, now: Instant) -> Vec<u8> {
+    let micros = elapsed(origin, now).as_micros();
+    line.number(r#","latency_us":"#, u64::try_from(micros).unwrap_or(u64::MAX));
+    line.finish()
+}
+
+fn elapsed(origin: &Origin<'_>, now: Instant) -> Duration {
+    now.saturating_duration_since(origin.moment.instant)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 fn decision_name(decision: Decision) -> &'static str {
@@ -248,15 +196,6 @@ fn decision_name(decision: Decision) -> &'static str {
         Decision::Allow(_) => "allow",
         Decision::Deny(_) => "deny",
     }
-}
-
-fn statement(statement: &StatementRef) -> Statement<'_> {
-    let StatementRef { policy, index, effect } = statement;
-    let effect = match effect {
-        Effect::Allow => "Allow",
-        Effect::Deny => "Deny",
-    };
-    Statement { policy, index: *index, effect }
 }
 
 /// At most so many bytes; an ellipsis stands for the rest.

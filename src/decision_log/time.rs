@@ -4,18 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// The time now. A clock that stands before 1970 tells 1970.
-pub(super) fn now() -> String {
-    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
 /// The time now, in nanoseconds since 1970.
 pub(super) fn nanos_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Nanoseconds since 1970, of a time as [`now`] writes it.
+/// Nanoseconds since 1970, of a time as [`rfc3339`] writes it.
 pub(super) fn parse_nanos(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let days = days(number(0, 4)?, number(5, 7)?, number(8, 10)?)?;
@@ -23,12 +18,26 @@ pub(super) fn parse_nanos(text: &str) -> Option<u64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(number(20, 26)? * 1_000)
 }
 
-fn rfc3339(since_1970: Duration) -> String {
+/// A time as text. A clock that stands before 1970 tells 1970.
+pub(super) fn rfc3339(since_1970: Duration) -> [u8; 27] {
     let (days, second) = (since_1970.as_secs() / SECONDS_PER_DAY, since_1970.as_secs() % SECONDS_PER_DAY);
     let (year, month, day) = date(days);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    let micros = since_1970.subsec_micros();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let mut digits = |from: usize, to: usize, mut number: u64| {
+        for digit in text.get_mut(from..to).into_iter().flatten().rev() {
+            let [low, ..] = (number % 10).to_le_bytes();
+            *digit = b'0' + low;
+            number /= 10;
+        }
+    };
+    digits(0, 4, year);
+    digits(5, 7, month);
+    digits(8, 10, day);
+    digits(11, 13, second / 3_600);
+    digits(14, 16, second / 60 % 60);
+    digits(17, 19, second % 60);
+    digits(20, 26, since_1970.subsec_micros().into());
+    text
 }
 
 /// The date of a day since 1970, by eras of 400 years that begin in March, so that leap days end years
@@ -71,7 +80,7 @@ mod tests {
             (4_107_542_400, 0, "2100-03-01T00:00:00.000000Z"),
         ];
         for (seconds, nanos, expected) in cases {
-            assert_eq!(rfc3339(Duration::new(seconds, nanos)), expected);
+            assert_eq!(rfc3339(Duration::new(seconds, nanos)), expected.as_bytes());
             let micros = u64::from(nanos / 1_000);
             assert_eq!(parse_nanos(expected), Some(seconds * 1_000_000_000 + micros * 1_000));
         }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
-use super::pb::policy_admin_service_server::{PolicyAdminService, PolicyAdminServiceServer};
+use super::servers::policy_admin_service_server::{PolicyAdminService, PolicyAdminServiceServer};
 use super::status::CallError;
 use super::{deadline, pb};
 use crate::pdp::Pdp;

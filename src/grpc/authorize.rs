@@ -1,31 +1,41 @@
 //! `ecs.authz.v1.AuthorizationService`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use prost::Message as _;
+use prost::bytes::Bytes;
 use tokio::task::yield_now;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Status};
+use uuid::Uuid;
 
 use super::deadline::TooLate;
 use super::limits::CallLimits;
-use super::pb::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
+use super::parse::Message;
+use super::protobuf::{self, Encoded, Fields, NotPlain, Writer};
 use super::render::{self, Rendering};
 use super::status::{CallError, invalid};
-use super::{deadline, parse, pb, peer, permission, span, stream};
-use crate::catalog::{Action, ActionId, Body, Call, Catalog, Operation};
-use crate::clock;
-use crate::decision::DenyReason;
+use super::{deadline, parse, pb, peer, span};
+use crate::clock::{self, Moment};
 use crate::decision_log::{DecisionLog, Origin, Peer, Rpc};
 use crate::metrics::Decisions;
 use crate::pdp::{self, Pdp};
-use crate::policy::{Pattern, Version};
-use crate::request::{self, Identity, InvalidRequest, check_call};
+use crate::request::{self, Identity};
 use crate::slots::{Slot, Slots};
 use crate::traces::{self, TraceContext};
 
+pub use server::AuthorizeServer;
+
+mod queries;
+mod server;
+
 /// The most requests of a batch.
 const MAX_BATCH: usize = 1_000;
+/// How many of them are decided before others get a turn. Decisions from the cache never wait, so nobody else would, nor the
+/// caller's going away be noticed.
+const TURN: usize = 8;
+/// The bytes that the result of a request has mostly at most.
+const RESULT_BYTES: usize = 768;
 
 /// Whether a revision that is not there yet is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +84,8 @@ impl Authorize {
         log: DecisionLog,
         decisions: Arc<Decisions>,
         limits: CallLimits,
-    ) -> AuthorizationServiceServer<Self> {
-        let max_message_bytes = limits.max_message_bytes;
-        AuthorizationServiceServer::new(Self { pdp, log, decisions, limits })
-            .max_decoding_message_size(max_message_bytes)
+    ) -> AuthorizeServer {
+        AuthorizeServer::new(Self { pdp, log, decisions, limits })
     }
 
     /// A place for a decision. A call that finds none is counted and not recorded: to refuse must cost less than to decide.
@@ -90,47 +98,81 @@ impl Authorize {
         now + self.limits.budget
     }
 
-    /// Answers one request of a stream, if there is a place for it.
-    pub(super) async fn admit_next(
-        &self,
-        message: pb::AuthorizeRequest,
-        terms: &Terms,
-    ) -> Result<pb::AuthorizeResponse, CallError> {
+    /// Answers a call.
+    async fn authorize(&self, request: Request<Bytes>) -> Result<Encoded, Status> {
         let _slot = self.admit()?;
-        self.authorize_next(message, terms).await
+        let terms = Terms::of(&request, Rpc::Authorize, Patience::UntilDeadline, &self.limits);
+        let mut plain = Vec::new();
+        let read = protobuf::read::<pb::AuthorizeRequest, _>(request.get_ref(), &mut plain, Message::read);
+        let decided = self.authorize_one(read?, &terms).await;
+        Ok(decided.inspect_err(|error| {
+            self.decisions.failed(error.failure());
+            span::failed(error.failure());
+        })?)
+    }
+
+    /// Answers a batch.
+    async fn batch_authorize(&self, request: Request<Bytes>) -> Result<Encoded, Status> {
+        let _slot = self.admit()?;
+        let terms = Terms::of(&request, Rpc::BatchAuthorize, Patience::None, &self.limits);
+        let mut plain = Vec::new();
+        let requests =
+            protobuf::read::<pb::BatchAuthorizeRequest, _>(request.get_ref(), &mut plain, read_batch)?;
+        if !(1..=MAX_BATCH).contains(&requests.len()) {
+            let expected = format!("expected 1 to {MAX_BATCH} requests, found {}", requests.len());
+            return Err(invalid("requests", expected).into());
+        }
+        span::batch(requests.len());
+        let mut results = Encoded::with_room(RESULT_BYTES * requests.len());
+        for (index, message) in requests.into_iter().enumerate() {
+            if index % TURN == TURN - 1 {
+                yield_now().await;
+            }
+            let request_id = message.request_id;
+            let result = self.authorize_next(message, &terms).await;
+            results.writer().message(1, |it| write_result(it, result, request_id));
+        }
+        Ok(results)
+    }
+
+    /// Answers one request of a stream, if there is a place for it.
+    pub(super) async fn stream_authorize(&self, message: &[u8], terms: &Terms) -> Result<Encoded, Status> {
+        let mut plain = Vec::new();
+        let message = protobuf::read::<pb::StreamAuthorizeRequest, _>(message, &mut plain, read_of_stream)?;
+        let request_id = message.request_id;
+        let result = match self.admit() {
+            Ok(_slot) => self.authorize_next(message, terms).await,
+            Err(shed) => Err(shed),
+        };
+        Ok(Encoded::of(RESULT_BYTES, |it| write_result(it, result, request_id)))
     }
 
     /// Answers one request of several.
-    async fn authorize_next(
-        &self,
-        message: pb::AuthorizeRequest,
-        terms: &Terms,
-    ) -> Result<pb::AuthorizeResponse, CallError> {
+    async fn authorize_next(&self, message: Message<'_>, terms: &Terms) -> Result<Encoded, CallError> {
         let decided = self.authorize_one(message, terms).await;
-        decided.inspect(record).inspect_err(|error| self.decisions.failed(error.failure()))
+        decided.inspect_err(|error| self.decisions.failed(error.failure()))
     }
 
     /// Parses, decides, records, counts and renders one request.
-    async fn authorize_one(
-        &self,
-        message: pb::AuthorizeRequest,
-        terms: &Terms,
-    ) -> Result<pb::AuthorizeResponse, CallError> {
-        let (started, decision_id) = (std::time::Instant::now(), clock::decision_id());
-        let request_id = message.request_id.clone();
+    async fn authorize_one(&self, message: Message<'_>, terms: &Terms) -> Result<Encoded, CallError> {
+        let moment = Moment::now();
+        let mut buffer = Uuid::encode_buffer();
+        let decision_id: &str = clock::decision_id(&moment).hyphenated().encode_lower(&mut buffer);
+        let request_id = message.request_id;
         let origin = Origin {
             rpc: terms.rpc,
-            decision_id: decision_id.clone(),
-            request_id: request_id.clone(),
-            peer: terms.peer.clone(),
+            decision_id,
+            request_id,
+            peer: &terms.peer,
             trace: terms.trace.clone(),
-            started,
+            moment,
         };
-        let parsed = parse::request(message);
+        let parsed = parse::request(message, moment.seconds());
         let entry = self.log.entry(origin, parsed.as_ref().ok().map(|parsed| &parsed.request));
         let decided = match &parsed {
             Ok(parsed) => {
-                self.decide(&parsed.request, terms).await.map(|response| (response, parsed.explain))
+                let decided = self.decide(&parsed.request, terms, moment.instant.into()).await;
+                decided.map(|response| (response, parsed.explain))
             }
             Err(invalid) => Err(invalid.clone().into()),
         };
@@ -140,10 +182,11 @@ impl Authorize {
                 self.decisions.decided(&response);
                 // A batch has many.
                 if terms.rpc == Rpc::Authorize {
-                    span::decided(&response, self.pdp.catalog(), &decision_id);
+                    span::decided(&response, self.pdp.catalog(), decision_id);
                 }
+                self.tell(&response, decision_id);
                 let rendering = Rendering { decision_id, request_id, explain };
-                Ok(render::response(&response, self.pdp.catalog(), rendering))
+                Ok(render::encoded(&response, self.pdp.catalog(), rendering))
             }
             Err(error) => {
                 entry.failed(error.recorded());
@@ -152,21 +195,39 @@ impl Authorize {
         }
     }
 
+    /// Tells who looks at single decisions in the program's own log.
+    fn tell(&self, response: &pdp::Response<'_>, decision_id: &str) {
+        let action = || response.action().map(|action| self.pdp.catalog().action_name(action));
+        let revision = || match response {
+            pdp::Response::Evaluated { revision, .. } => revision.0,
+            _ => 0,
+        };
+        tracing::debug!(
+            decision_id,
+            decision = render::wire_decision(response.decision()).as_str_name(),
+            reason = render::wire_reason(response.decision().reason()).as_str_name(),
+            action = action().unwrap_or_default(),
+            revision = revision(),
+            "decided"
+        );
+    }
+
     async fn decide<'r>(
         &'r self,
         request: &'r request::Request,
         terms: &Terms,
+        now: Instant,
     ) -> Result<pdp::Response<'r>, CallError> {
         let (identity, minimum) = (request.identity(), request.min_revision());
         if let Patience::None = terms.patience {
-            if deadline::is_over(terms.deadline) {
+            if now >= terms.deadline {
                 return Err(CallError::DeadlineExceeded);
             }
             if let Some(minimum) = minimum.filter(|minimum| self.pdp.is_behind(identity, *minimum)) {
                 return Err(CallError::Behind { minimum });
             }
         }
-        let decided = deadline::in_time(terms.deadline, self.pdp.decide(request)).await;
+        let decided = deadline::in_time(terms.deadline, now, self.pdp.decide(request)).await;
         Ok(decided.map_err(|TooLate| self.too_late(identity, minimum))??)
     }
 
@@ -177,173 +238,28 @@ impl Authorize {
             _ => CallError::DeadlineExceeded,
         }
     }
-
-    /// The actions that a pattern covers, or all.
-    fn actions(&self, pattern: &str) -> Result<impl Iterator<Item = (ActionId, &Action)>, CallError> {
-        let pattern = match pattern {
-            "" => None,
-            text => {
-                let parsed = Pattern::parse(text, Version::Policy);
-                Some(parsed.map_err(|fault| invalid("pattern", fault.to_string()))?)
-            }
-        };
-        let actions = self.pdp.catalog().actions();
-        Ok(actions.filter(move |(_, action)| pattern.as_ref().is_none_or(|pattern| pattern.covers(action))))
-    }
 }
 
-#[tonic::async_trait]
-impl AuthorizationService for Authorize {
-    async fn authorize(
-        &self,
-        request: Request<pb::AuthorizeRequest>,
-    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
-        let _slot = self.admit()?;
-        let terms = Terms::of(&request, Rpc::Authorize, Patience::UntilDeadline, &self.limits);
-        let decided = self.authorize_one(request.into_inner(), &terms).await;
-        let response = decided.inspect_err(|error| {
-            self.decisions.failed(error.failure());
-            span::failed(error.failure());
-        })?;
-        record(&response);
-        Ok(Response::new(response))
-    }
-
-    async fn batch_authorize(
-        &self,
-        request: Request<pb::BatchAuthorizeRequest>,
-    ) -> Result<Response<pb::BatchAuthorizeResponse>, Status> {
-        let _slot = self.admit()?;
-        let terms = Terms::of(&request, Rpc::BatchAuthorize, Patience::None, &self.limits);
-        let pb::BatchAuthorizeRequest { requests } = request.into_inner();
-        if !(1..=MAX_BATCH).contains(&requests.len()) {
-            let expected = format!("expected 1 to {MAX_BATCH} requests, found {}", requests.len());
-            return Err(invalid("requests", expected).into());
+/// The requests of a batch.
+fn read_batch(mut fields: Fields<'_>) -> Result<Vec<Message<'_>>, NotPlain> {
+    let mut requests = Vec::new();
+    while let Some((field, value)) = fields.next()? {
+        if field == 1 {
+            requests.push(Message::read(value.message()?)?);
         }
-        span::batch(requests.len());
-        let mut results = Vec::with_capacity(requests.len());
-        for message in requests {
-            let request_id = message.request_id.clone();
-            // Decisions from the cache never wait, so nobody else would get a turn, nor the caller's going away or
-            // the deadline be noticed.
-            yield_now().await;
-            let result = match self.authorize_next(message, &terms).await {
-                Ok(response) => pb::batch_authorize_result::Result::Response(response),
-                Err(error) => pb::batch_authorize_result::Result::Error(error.into_batch_error(request_id)),
-            };
-            results.push(pb::BatchAuthorizeResult { result: Some(result) });
-        }
-        Ok(Response::new(pb::BatchAuthorizeResponse { results }))
     }
-
-    type StreamAuthorizeStream = stream::Answers;
-
-    async fn stream_authorize(
-        &self,
-        request: Request<Streaming<pb::StreamAuthorizeRequest>>,
-    ) -> Result<Response<stream::Answers>, Status> {
-        let terms = Terms::of(&request, Rpc::StreamAuthorize, Patience::UntilDeadline, &self.limits);
-        let departure = peer::departure(&request);
-        Ok(Response::new(stream::answers(Arc::new(self.clone()), request.into_inner(), terms, departure)))
-    }
-
-    async fn list_actions(
-        &self,
-        request: Request<pb::ListActionsRequest>,
-    ) -> Result<Response<pb::ListActionsResponse>, Status> {
-        let pb::ListActionsRequest { pattern } = request.into_inner();
-        let catalog = self.pdp.catalog();
-        let listed = self.actions(&pattern)?;
-        let actions = listed.map(|(id, action)| wire_action(id, action, catalog)).collect();
-        Ok(Response::new(pb::ListActionsResponse { actions }))
-    }
-
-    async fn list_permissions(
-        &self,
-        request: Request<pb::ListPermissionsRequest>,
-    ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
-        let _slot = self.admit()?;
-        let deadline = deadline::of(&request, self.limits.budget);
-        let pb::ListPermissionsRequest { principal, context, pattern, min_revision } = request.into_inner();
-        let listed = self.actions(&pattern)?;
-        let caller = parse::caller(principal, context).map_err(CallError::from)?;
-        let minimum = request::revision(min_revision);
-        let loaded = deadline::in_time(deadline, self.pdp.permissions(&caller, minimum)).await;
-        let granted =
-            loaded.map_err(|TooLate| self.too_late(caller.identity(), minimum))?.map_err(CallError::from)?;
-        let mut permissions = Vec::new();
-        let mut renderer = permission::Renderer::default();
-        for (id, action) in listed {
-            // Many statements take their time, and others want a turn.
-            yield_now().await;
-            if deadline::is_over(deadline) {
-                return Err(CallError::DeadlineExceeded.into());
-            }
-            permissions.push(renderer.render(action, granted.of(id)));
-        }
-        let (revision, stale) = (granted.revision.0, granted.is_stale);
-        Ok(Response::new(pb::ListPermissionsResponse { permissions, revision, stale }))
-    }
-
-    async fn resolve_operation(
-        &self,
-        request: Request<pb::ResolveOperationRequest>,
-    ) -> Result<Response<pb::ResolveOperationResponse>, Status> {
-        let pb::ResolveOperationRequest { method, path, body } = request.into_inner();
-        let body = parse::parse_body(body)
-            .map_err(|violation| CallError::from(InvalidRequest { violations: vec![violation] }))?;
-        check_call(&method, &path, &body).map_err(CallError::from)?;
-        let catalog = self.pdp.catalog();
-        Ok(Response::new(match catalog.resolve(&method, &path, &body) {
-            Ok(call) => resolved(&call, &body, catalog),
-            Err(error) => pb::ResolveOperationResponse {
-                reason: render::wire_reason(Some(DenyReason::from(&error))).into(),
-                message: error.to_string(),
-                ..Default::default()
-            },
-        }))
-    }
+    Ok(requests)
 }
 
-fn record(response: &pb::AuthorizeResponse) {
-    tracing::debug!(
-        decision_id = response.decision_id,
-        decision = response.decision().as_str_name(),
-        reason = response.reason().as_str_name(),
-        action = response.action,
-        revision = response.revision,
-        "decided"
-    );
+/// The request in a message of a stream.
+fn read_of_stream(fields: Fields<'_>) -> Result<Message<'_>, NotPlain> {
+    Message::read(fields.sole_message(1)?)
 }
 
-fn resolved(call: &Call<'_, '_>, body: &Body, catalog: &Catalog) -> pb::ResolveOperationResponse {
-    let operation = call.operation;
-    let wire_operation = render::wire_operation(operation, catalog);
-    let parameters = call.parameters().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    pb::ResolveOperationResponse {
-        reason: pb::DenyReason::Unspecified.into(),
-        message: String::new(),
-        action: wire_operation.actions.first().cloned().unwrap_or_default(),
-        dependencies: names(operation.dependencies(body).iter().copied(), catalog),
-        path_parameters: parameters.collect(),
-        operation: Some(wire_operation),
+/// Writes a result of a batch or a stream, which have the same fields.
+fn write_result(writer: &mut Writer<'_>, result: Result<Encoded, CallError>, request_id: &str) {
+    match result {
+        Ok(response) => writer.encoded(1, response.as_ref()),
+        Err(error) => writer.encoded(2, &error.into_batch_error(request_id.to_owned()).encode_to_vec()),
     }
-}
-
-fn wire_action(id: ActionId, action: &Action, catalog: &Catalog) -> pb::Action {
-    let needs_it = |operation: &&Operation| operation.actions.contains(&id);
-    let operations: Vec<&Operation> = catalog.operations().iter().filter(needs_it).collect();
-    // Without a body, every variant is listed.
-    let dependencies: BTreeSet<ActionId> =
-        operations.iter().flat_map(|operation| operation.dependencies(&Body::Absent).into_owned()).collect();
-    pb::Action {
-        name: action.name.to_string(),
-        older_names: action.older_names.iter().map(ToString::to_string).collect(),
-        operations: operations.iter().map(|operation| render::wire_operation(operation, catalog)).collect(),
-        dependencies: names(dependencies, catalog),
-    }
-}
-
-fn names(actions: impl IntoIterator<Item = ActionId>, catalog: &Catalog) -> Vec<String> {
-    actions.into_iter().map(|action| catalog.action_name(action).to_owned()).collect()
 }

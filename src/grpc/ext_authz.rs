@@ -5,30 +5,44 @@
 //! a gRPC status. One that is larger than the limit of messages, a mebibyte, is not decoded: Envoy's `max_request_bytes`
 //! and its limit for headers together must stay below it, as they do in the shipped configuration.
 
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use http_body::Body as HttpBody;
+use prost::bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::{Request, Status};
+use tower_service::Service;
+use uuid::Uuid;
 
 use super::deadline::{self, TooLate};
+use super::in_place::{Unary, unary};
 use super::limits::CallLimits;
+use super::protobuf::{self, Encoded};
 use super::span;
-use super::wire::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
-use super::wire::envoy::service::auth::v3::{CheckRequest, CheckResponse};
-use crate::clock;
+use super::wire::envoy::service::auth::v3 as wire;
+use crate::clock::{self, Moment};
 use crate::decision_log::{DecisionLog, Entry, Failure, Origin, Peer, Rpc, Unrecorded};
 use crate::grpc::peer;
 use crate::metrics::{self, Decisions};
 use crate::pdp::{self, DecideError, Pdp};
 use crate::traces;
+use message::Check;
 
 pub use identity::{Fields, IdentityHeaders, JwtMetadata, Mtls, MtlsPrincipal, PrincipalSource};
 
+mod claims;
 mod denial;
 mod headers;
 mod identity;
+mod message;
 mod parse;
 mod render;
 
@@ -78,38 +92,56 @@ impl ExtAuthz {
 
     /// As a gRPC service.
     #[must_use]
-    pub fn into_service(self) -> AuthorizationServer<Self> {
-        let max_message_bytes = self.limits.max_message_bytes;
-        AuthorizationServer::new(self).max_decoding_message_size(max_message_bytes)
+    pub fn into_service(self) -> ExtAuthzServer {
+        ExtAuthzServer(Arc::new(self))
+    }
+
+    /// Answers the bytes of a `CheckRequest` with those of a `CheckResponse`.
+    ///
+    /// # Errors
+    ///
+    /// If they are none.
+    pub async fn check(&self, request: Request<Bytes>) -> Result<Encoded, Status> {
+        let slot = self.limits.admit();
+        let mut plain = Vec::new();
+        let check = protobuf::read::<wire::CheckRequest, _>(request.get_ref(), &mut plain, Check::read)?;
+        match slot {
+            Err(_) => Ok(self.shed(&check)),
+            Ok(_slot) => {
+                let deadline = deadline::of(&request, self.limits.budget);
+                Ok(self.decide(&check, &peer::recorded(&request), deadline).await)
+            }
+        }
     }
 
     /// Parses, decides, records, counts and renders.
-    async fn decide(&self, check: CheckRequest, peer: Peer, deadline: Instant) -> CheckResponse {
-        let started = std::time::Instant::now();
-        let attributes = check.attributes.unwrap_or_default();
-        let decision_id = clock::decision_id();
-        let question = render::Question::new(&decision_id, &attributes);
-        let request_id = parse::request_id(&attributes);
-        traces::join(|| parse::trace(&attributes));
+    async fn decide(&self, check: &Check<'_>, peer: &Peer, deadline: Instant) -> Encoded {
+        let moment = Moment::now();
+        let mut buffer = Uuid::encode_buffer();
+        let decision_id = clock::decision_id(&moment).hyphenated().encode_lower(&mut buffer);
+        let question = render::Question::new(decision_id, check);
+        let request_id = parse::request_id(check);
+        traces::join(|| parse::trace(check));
         let (rpc, trace) = (Rpc::Check, traces::current());
-        let origin = Origin { rpc, decision_id: decision_id.clone(), request_id, peer, trace, started };
-        let parsed = parse::request(&self.config, &attributes);
+        let origin = Origin { rpc, decision_id, request_id: &request_id, peer, trace, moment };
+        let parsed = parse::request(&self.config, check, moment.seconds());
         let entry = self.log.entry(origin, parsed.as_ref().ok());
         match &parsed {
             Err(denial) => {
                 tracing::debug!(decision_id, reason = denial.reason().name(), %denial, "denied");
                 let reason = denial.reason();
-                match entry.denied(reason.name(), parse::unread(&attributes)).await {
+                match entry.denied(reason.name(), parse::unread(check)).await {
                     Ok(()) => {
                         self.decisions.denied(reason);
-                        span::denied(reason, &decision_id);
+                        span::denied(reason, decision_id);
                         render::denial(denial, &question)
                     }
                     Err(Unrecorded) => self.unrecorded(&question),
                 }
             }
             Ok(request) => {
-                let decided = deadline::in_time(deadline, self.pdp.decide(request)).await;
+                let now = moment.instant.into();
+                let decided = deadline::in_time(deadline, now, self.pdp.decide(request)).await;
                 self.answer(decided, entry, &question).await
             }
         }
@@ -120,7 +152,7 @@ impl ExtAuthz {
         decided: Result<Result<pdp::Response<'_>, DecideError>, TooLate>,
         entry: Entry<'_>,
         question: &render::Question<'_>,
-    ) -> CheckResponse {
+    ) -> Encoded {
         let decision_id = question.decision_id;
         match decided {
             Ok(Ok(response)) => {
@@ -152,16 +184,17 @@ impl ExtAuthz {
 
     /// A check that finds no place is an error like any other of ours, counted and not recorded: to refuse must cost less
     /// than to decide.
-    fn shed(&self, check: CheckRequest) -> CheckResponse {
+    fn shed(&self, check: &Check<'_>) -> Encoded {
         self.failed(metrics::Failure::Shed);
-        let (attributes, decision_id) = (check.attributes.unwrap_or_default(), clock::decision_id());
-        let question = render::Question::new(&decision_id, &attributes);
+        let mut buffer = Uuid::encode_buffer();
+        let decision_id = clock::decision_id(&Moment::now()).hyphenated().encode_lower(&mut buffer);
+        let question = render::Question::new(decision_id, check);
         tracing::debug!(decision_id, "no decision: too many are in the making");
         render::error("Authorization is overloaded.", &question)
     }
 
     /// The client is told no more than of other faults of ours.
-    fn unrecorded(&self, question: &render::Question<'_>) -> CheckResponse {
+    fn unrecorded(&self, question: &render::Question<'_>) -> Encoded {
         self.failed(metrics::Failure::Unavailable);
         render::error("Authorization is not available.", question)
     }
@@ -172,14 +205,43 @@ impl ExtAuthz {
     }
 }
 
-#[tonic::async_trait]
-impl Authorization for ExtAuthz {
-    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let Ok(_slot) = self.limits.admit() else {
-            return Ok(Response::new(self.shed(request.into_inner())));
-        };
-        let deadline = deadline::of(&request, self.limits.budget);
-        let peer = peer::recorded(&request);
-        Ok(Response::new(self.decide(request.into_inner(), peer, deadline).await))
+/// Serves `Authorization`.
+#[derive(Debug, Clone)]
+pub struct ExtAuthzServer(Arc<ExtAuthz>);
+
+impl NamedService for ExtAuthzServer {
+    const NAME: &'static str = "envoy.service.auth.v3.Authorization";
+}
+
+impl<B> Service<http::Request<B>> for ExtAuthzServer
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let service = self.0.clone();
+        if request.uri().path() != "/envoy.service.auth.v3.Authorization/Check" {
+            return Box::pin(async { Ok(Status::unimplemented("").into_http()) });
+        }
+        let most = service.limits.max_message_bytes;
+        Box::pin(async move { Ok(unary(request, most, CheckCall(service)).await) })
+    }
+}
+
+/// `Check`.
+#[derive(Clone)]
+struct CheckCall(Arc<ExtAuthz>);
+
+impl Unary for CheckCall {
+    async fn answer(self, request: Request<Bytes>) -> Result<Encoded, Status> {
+        self.0.check(request).await
     }
 }

@@ -2,13 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use prost::Message as _;
+
 use super::pb;
+use super::protobuf::{Fields, NotPlain};
 use crate::catalog::{Body, BodySummary};
 use crate::clock;
 use crate::decision::DependencyMode;
 use crate::request::{
     Caller, Context, FieldViolation, InvalidRequest, PrincipalParts, Request, RequestParts,
 };
+
+pub(super) use message::{BodyMessage, Message};
+
+mod message;
 
 /// The most bytes of a request id.
 const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -20,14 +27,15 @@ pub(super) struct Parsed {
     pub(super) explain: bool,
 }
 
-/// Parses a request.
-pub(super) fn request(message: pb::AuthorizeRequest) -> Result<Parsed, InvalidRequest> {
-    let pb::AuthorizeRequest {
+/// Parses a request that was made at this time.
+pub(super) fn request(message: Message<'_>, time: Option<u64>) -> Result<Parsed, InvalidRequest> {
+    let Message {
         principal,
         method,
         path,
         body,
-        context,
+        source_ip,
+        attributes,
         request_id,
         dependency_mode,
         explain,
@@ -46,11 +54,11 @@ pub(super) fn request(message: pb::AuthorizeRequest) -> Result<Parsed, InvalidRe
         Body::Absent
     });
     let request = Request::new(RequestParts {
-        principal: parse_principal(principal.unwrap_or_default()),
-        method,
-        path,
+        principal,
+        method: method.to_owned(),
+        path: path.to_owned(),
         body,
-        context: parse_context(context.unwrap_or_default()),
+        context: Context { source_ip: source_ip.to_owned(), attributes, time, region: String::new() },
         dependency_mode,
         min_revision,
     });
@@ -64,6 +72,16 @@ pub(super) fn request(message: pb::AuthorizeRequest) -> Result<Parsed, InvalidRe
     }
 }
 
+/// Parses a request that prost has read.
+pub(super) fn decoded(message: &pb::AuthorizeRequest) -> Result<Parsed, InvalidRequest> {
+    let message = message.encode_to_vec();
+    let read = Message::read(Fields::of(&message));
+    // What prost writes is plain.
+    let read = read
+        .map_err(|NotPlain| InvalidRequest { violations: vec![violation("request", "expected a request")] });
+    request(read?, clock::now())
+}
+
 /// Parses who calls.
 pub(super) fn caller(
     principal: Option<pb::Principal>,
@@ -73,19 +91,23 @@ pub(super) fn caller(
 }
 
 /// Parses the body of a request. Both forms at once would be two readings of it.
-pub(super) fn parse_body(message: Option<pb::BodySummary>) -> Result<Body, FieldViolation> {
-    let Some(message) = message else { return Ok(Body::Absent) };
-    let pb::BodySummary { top_level_keys, attributes, truncated, content } = message;
+fn parse_body(message: Option<BodyMessage<'_>>) -> Result<Body, FieldViolation> {
+    let Some(BodyMessage { summary, content }) = message else { return Ok(Body::Absent) };
     match content {
-        None => {
-            let attributes = parse_attributes(attributes);
-            Ok(Body::Summary(BodySummary { top_level_keys, attributes, truncated }))
-        }
-        Some(bytes) if top_level_keys.is_empty() && attributes.is_empty() => {
-            Ok(Body::Content { bytes, truncated })
+        None => Ok(Body::Summary(summary)),
+        Some(bytes) if summary.top_level_keys.is_empty() && summary.attributes.is_empty() => {
+            Ok(Body::Content { bytes: bytes.to_vec(), truncated: summary.truncated })
         }
         Some(_) => Err(violation("body.content", "expected either the content or a summary, not both")),
     }
+}
+
+/// Parses the body of a call whose message prost has read.
+pub(super) fn body(message: Option<pb::BodySummary>) -> Result<Body, FieldViolation> {
+    let Some(message) = message else { return parse_body(None) };
+    let pb::BodySummary { top_level_keys, attributes, truncated, content } = message;
+    let summary = BodySummary { top_level_keys, attributes: parse_attributes(attributes), truncated };
+    parse_body(Some(BodyMessage { summary, content: content.as_deref() }))
 }
 
 fn parse_principal(message: pb::Principal) -> PrincipalParts {

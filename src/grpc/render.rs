@@ -1,5 +1,8 @@
-//! From a decision to the wire.
+//! From a decision to the wire. An answer is written from where its texts lie, in the order of its fields.
 
+use prost::Message as _;
+
+use super::protobuf::{Encoded, Writer};
 use super::{explanation, pb};
 use crate::catalog::{ActionId, Catalog, Operation};
 use crate::decision::{Decision, DenyReason, Effect, StatementRef, Verdict};
@@ -7,41 +10,102 @@ use crate::pdp::Response;
 use crate::policy::Evaluation;
 
 /// What the caller gets besides the decision.
-#[derive(Debug, Clone, Default)]
-pub struct Rendering {
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rendering<'a> {
     /// Names the decision.
-    pub decision_id: String,
+    pub decision_id: &'a str,
     /// The request's own id.
-    pub request_id: String,
+    pub request_id: &'a str,
     /// Whether to list every statement that was considered.
     pub explain: bool,
 }
 
-/// Renders a response.
+/// The bytes that most answers have at most.
+const ANSWER_BYTES: usize = 768;
+
+/// Renders a response, to be looked at here.
 #[must_use]
-pub fn response(response: &Response<'_>, catalog: &Catalog, rendering: Rendering) -> pb::AuthorizeResponse {
+pub fn response(
+    response: &Response<'_>,
+    catalog: &Catalog,
+    rendering: Rendering<'_>,
+) -> pb::AuthorizeResponse {
+    // What could not be read would be no allow.
+    pb::AuthorizeResponse::decode(encoded(response, catalog, rendering).as_ref()).unwrap_or_default()
+}
+
+/// Renders a response, to be sent.
+pub(super) fn encoded(response: &Response<'_>, catalog: &Catalog, rendering: Rendering<'_>) -> Encoded {
+    Encoded::of(ANSWER_BYTES, |answer| write(answer, response, catalog, rendering))
+}
+
+/// Writes the fields of `AuthorizeResponse`.
+fn write(answer: &mut Writer<'_>, response: &Response<'_>, catalog: &Catalog, rendering: Rendering<'_>) {
     let Rendering { decision_id, request_id, explain } = rendering;
     let decision = response.decision();
-    let operation = response.call().map(|call| call.operation);
-    let (evaluation, revision, stale) = match response {
-        Response::Evaluated { evaluation, revision, is_stale } => (Some(evaluation), revision.0, *is_stale),
-        Response::Unresolved(_) | Response::ForeignProject(_) => (None, 0, false),
+    answer.choice(1, wire_decision(decision));
+    answer.choice(2, wire_reason(decision.reason()));
+    answer.text(3, &message(response, catalog).unwrap_or_default());
+    answer.text(4, response.action().map(|action| catalog.action_name(action)).unwrap_or_default());
+    if let Some(call) = response.call() {
+        answer.message(5, |operation| write_operation(operation, call.operation, catalog));
+    }
+    if let Response::Evaluated { evaluation, revision, is_stale } = response {
+        answer.text(6, &evaluation.resource().map(|it| it.to_string()).unwrap_or_default());
+        for action in evaluation.dependencies.iter() {
+            answer.message(7, |dependency| write_dependency(dependency, *action, evaluation, catalog));
+        }
+        for action in evaluation.missing_dependencies() {
+            answer.item(8, catalog.action_name(action));
+        }
+        write_statements(answer, evaluation, explain);
+        answer.number(10, revision.0);
+        answer.flag(11, *is_stale);
+    }
+    answer.text(12, decision_id);
+    answer.text(13, request_id);
+    if let Response::Evaluated { evaluation, .. } = response
+        && explain
+        && let Some(explanation) = explanation::render(evaluation, catalog)
+    {
+        answer.encoded(14, &explanation.encode_to_vec());
+    }
+}
+
+fn write_operation(writer: &mut Writer<'_>, operation: &Operation, catalog: &Catalog) {
+    writer.text(1, &operation.title);
+    writer.text(2, &operation.method);
+    writer.text(3, &operation.route);
+    writer.text(4, operation.body_key.as_deref().unwrap_or_default());
+    operation.actions.iter().for_each(|action| writer.item(5, catalog.action_name(*action)));
+}
+
+fn write_dependency(
+    writer: &mut Writer<'_>,
+    action: ActionId,
+    evaluation: &Evaluation<'_>,
+    catalog: &Catalog,
+) {
+    let denied = evaluation.verdict(action).denied();
+    let decision = if denied.is_none() { pb::Decision::Allow } else { pb::Decision::Deny };
+    writer.text(1, catalog.action_name(action));
+    writer.choice(2, decision);
+    writer.choice(3, wire_reason(denied));
+}
+
+fn write_statements(answer: &mut Writer<'_>, evaluation: &Evaluation<'_>, explain: bool) {
+    let mut write = |StatementRef { policy, index, effect }: &StatementRef| {
+        answer.message(9, |statement| {
+            statement.text(1, policy);
+            // A policy has at most eight statements.
+            statement.number(2, u32::try_from(*index).unwrap_or(u32::MAX).into());
+            statement.choice(3, wire_effect(*effect));
+        });
     };
-    pb::AuthorizeResponse {
-        decision: wire_decision(decision).into(),
-        reason: wire_reason(decision.reason()).into(),
-        message: message(response, catalog).unwrap_or_default(),
-        action: response.action().map(|action| catalog.action_name(action).to_owned()).unwrap_or_default(),
-        operation: operation.map(|operation| wire_operation(operation, catalog)),
-        resource: evaluation.and_then(Evaluation::resource).map(|it| it.to_string()).unwrap_or_default(),
-        dependencies: evaluation.map(|it| dependencies(it, catalog)).unwrap_or_default(),
-        missing_dependencies: evaluation.map(|it| missing(it, catalog)).unwrap_or_default(),
-        statements: evaluation.map(|it| statements(it, explain)).unwrap_or_default(),
-        revision,
-        stale,
-        decision_id,
-        request_id,
-        explanation: evaluation.filter(|_| explain).and_then(|it| explanation::render(it, catalog)),
+    if explain {
+        evaluation.considered_statements().for_each(|statement| write(&statement));
+    } else {
+        evaluation.deciding_statements().into_iter().for_each(write);
     }
 }
 
@@ -59,7 +123,7 @@ fn message(response: &Response<'_>, catalog: &Catalog) -> Option<String> {
         Response::Evaluated { evaluation, revision, .. } => (evaluation, revision),
     };
     if reason == DenyReason::MissingDependency {
-        return Some(format!("not allowed, and required: {}", missing(evaluation, catalog).join(", ")));
+        return Some(format!("not allowed, and required: {}", missing(evaluation, catalog)));
     }
     let action = evaluation.action()?;
     let name = catalog.action_name(action);
@@ -74,42 +138,18 @@ fn message(response: &Response<'_>, catalog: &Catalog) -> Option<String> {
     })
 }
 
-fn dependencies(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Vec<pb::DependencyDecision> {
-    let dependency = |action: &ActionId| {
-        let denied = evaluation.verdict(*action).denied();
-        let decision = if denied.is_none() { pb::Decision::Allow } else { pb::Decision::Deny };
-        pb::DependencyDecision {
-            action: catalog.action_name(*action).to_owned(),
-            decision: decision.into(),
-            reason: wire_reason(denied).into(),
-        }
-    };
-    evaluation.dependencies.iter().map(dependency).collect()
-}
-
-fn missing(evaluation: &Evaluation<'_>, catalog: &Catalog) -> Vec<String> {
-    evaluation.missing_dependencies().map(|action| catalog.action_name(action).to_owned()).collect()
-}
-
-fn statements(evaluation: &Evaluation<'_>, explain: bool) -> Vec<pb::StatementReference> {
-    if explain {
-        evaluation.considered_statements().map(|statement| wire_statement(&statement)).collect()
-    } else {
-        evaluation.deciding_statements().into_iter().map(wire_statement).collect()
-    }
+fn missing(evaluation: &Evaluation<'_>, catalog: &Catalog) -> String {
+    let names = evaluation.missing_dependencies().map(|action| catalog.action_name(action));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn wire_statement(statement: &StatementRef) -> pb::StatementReference {
     let StatementRef { policy, index, effect } = statement;
-    let effect = match effect {
-        Effect::Allow => pb::Effect::Allow,
-        Effect::Deny => pb::Effect::Deny,
-    };
     pb::StatementReference {
         policy: policy.to_string(),
         // A policy has at most eight statements.
         statement_index: u32::try_from(*index).unwrap_or(u32::MAX),
-        effect: effect.into(),
+        effect: wire_effect(*effect).into(),
     }
 }
 
@@ -126,7 +166,14 @@ pub fn wire_operation(operation: &Operation, catalog: &Catalog) -> pb::Operation
     }
 }
 
-fn wire_decision(decision: Decision) -> pb::Decision {
+fn wire_effect(effect: Effect) -> pb::Effect {
+    match effect {
+        Effect::Allow => pb::Effect::Allow,
+        Effect::Deny => pb::Effect::Deny,
+    }
+}
+
+pub(super) fn wire_decision(decision: Decision) -> pb::Decision {
     match decision {
         Decision::Allow(_) => pb::Decision::Allow,
         Decision::Deny(_) => pb::Decision::Deny,

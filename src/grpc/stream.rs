@@ -10,12 +10,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _, stream};
+use prost::bytes::Bytes;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::authorize::{Authorize, Terms};
 use super::departure::Departure;
-use super::pb;
+use super::protobuf::Encoded;
 use super::status::CallError;
 
 /// The most requests of a stream that are in the making at once. Decisions from the cache need one; the others are for those
@@ -23,12 +24,12 @@ use super::status::CallError;
 const MAX_IN_FLIGHT: usize = 32;
 
 /// What a caller gets.
-pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<pb::StreamAuthorizeResponse, Status>> + Send>>;
+pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
 /// Answers the requests of a stream, each in its own time.
 pub(super) fn answers(
     service: Arc<Authorize>,
-    requests: Streaming<pb::StreamAuthorizeRequest>,
+    requests: Streaming<Bytes>,
     terms: Terms,
     departure: Option<Departure>,
 ) -> Answers {
@@ -49,22 +50,16 @@ pub(super) fn answers(
 }
 
 /// The end of a stream whose connection is told to go.
-fn leave() -> Result<pb::StreamAuthorizeResponse, Status> {
+fn leave() -> Result<Encoded, Status> {
     Err(CallError::Departing.into())
 }
 
 async fn answer(
     service: Arc<Authorize>,
     terms: Terms,
-    request: Result<pb::StreamAuthorizeRequest, Status>,
-) -> Result<pb::StreamAuthorizeResponse, Status> {
+    request: Result<Bytes, Status>,
+) -> Result<Encoded, Status> {
     // What is no message ends the stream: nobody knows where the next one begins.
-    let message = request?.request.unwrap_or_default();
-    let request_id = message.request_id.clone();
     let terms = terms.until(service.deadline_from(Instant::now()));
-    let result = match service.admit_next(message, &terms).await {
-        Ok(response) => pb::stream_authorize_response::Result::Response(response),
-        Err(error) => pb::stream_authorize_response::Result::Error(error.into_batch_error(request_id)),
-    };
-    Ok(pb::StreamAuthorizeResponse { result: Some(result) })
+    service.stream_authorize(&request?, &terms).await
 }

@@ -57,6 +57,7 @@ mod postgres_tls;
 mod postgres_world;
 mod random;
 mod reference;
+mod rendered;
 mod replica;
 mod serving;
 mod shared_sets;
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         postgres_tls::trials(),
         random::trials(),
         pages::trials(),
+        rendered::trials(),
         shared_sets::trials(),
         streams::trials(),
         sync::trials(),

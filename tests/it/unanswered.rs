@@ -8,8 +8,6 @@ use std::time::Duration;
 use ecs_authz::catalog::Catalog;
 use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
-use ecs_authz::grpc::wire::envoy::service::auth::v3 as ours;
-use ecs_authz::grpc::wire::envoy::service::auth::v3::authorization_server::Authorization as _;
 use ecs_authz::metrics::Metrics;
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::policy::{CompiledPolicy, Document, Grant, Scope};
@@ -81,12 +79,12 @@ fn service(store: Store) -> ExtAuthz {
 /// The bytes of the answer to a check that is handed over without a wire, with or without a `grpc-timeout`.
 fn bytes(store: Store, check: Check, timeout: Option<&'static str>) -> Vec<u8> {
     let message = check.message().encode_to_vec();
-    let mut request = Request::new(ours::CheckRequest::decode(message.as_slice()).unwrap());
+    let mut request = Request::new(message.into());
     if let Some(timeout) = timeout {
         request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
     }
     let answer = block_on(async { service(store).check(request).await });
-    answer.expect("never a gRPC error").into_inner().encode_to_vec()
+    answer.expect("never a gRPC error").as_ref().to_vec()
 }
 
 fn stop() -> Check {

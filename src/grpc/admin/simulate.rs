@@ -142,7 +142,7 @@ impl PolicyAdmin {
         principals: &mut Principals,
         message: pb::AuthorizeRequest,
     ) -> Result<(Result<pb::SimulatedDecision, CallError>, pb::SimulatedDecision), CallError> {
-        let request = parse::request(message)?.request;
+        let request = parse::decoded(&message)?.request;
         let identity = request.identity();
         if identity.domain_id != trial.domain_id {
             return Err(invalid("principal.domain_id", format!("expected `{}`", trial.domain_id)));

@@ -6,14 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::claims::Object;
 use super::denial::Denial;
 use super::headers::Headers;
-use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
+use super::message::Check;
 use crate::request::PrincipalParts;
 
 /// A source of identity.
@@ -101,14 +100,10 @@ pub struct Fields {
 }
 
 /// The principal of a request.
-pub(super) fn principal(
-    sources: &[PrincipalSource],
-    attributes: &AttributeContext,
-    headers: &Headers<'_>,
-) -> Result<PrincipalParts, Denial> {
+pub(super) fn principal(sources: &[PrincipalSource], check: &Check<'_>) -> Result<PrincipalParts, Denial> {
     let mut found: Option<PrincipalParts> = None;
     for source in sources {
-        let Some(principal) = source.principal(attributes, headers)? else { continue };
+        let Some(principal) = source.principal(check)? else { continue };
         match &found {
             Some(other) if !is_same(other, &principal) => return Err(Denial::IdentityConflict),
             Some(_) => {}
@@ -162,49 +157,39 @@ impl PrincipalSource {
     }
 
     /// The principal that this source tells, if it matches.
-    fn principal(
-        &self,
-        attributes: &AttributeContext,
-        headers: &Headers<'_>,
-    ) -> Result<Option<PrincipalParts>, Denial> {
+    fn principal(&self, check: &Check<'_>) -> Result<Option<PrincipalParts>, Denial> {
         match self {
             Self::JwtMetadata(source) => {
-                let payload = source.payload(attributes);
-                payload.map(|payload| source.claims.read(&Claims { payload })).transpose()
+                source.payload(check).map(|payload| source.claims.read(payload)).transpose()
             }
-            Self::Headers(source) => match source.names.names().find(|name| headers.has(name)) {
+            Self::Headers(source) => match source.names.names().find(|name| check.headers.has(name)) {
                 None => Ok(None),
-                Some(_) if source.is_trusted(attributes) => source.names.read(headers).map(Some),
+                Some(_) if source.is_trusted(check) => source.names.read(&check.headers).map(Some),
                 // Forged, or sent past the gateway. They would reach the API, which may believe them.
                 Some(name) => Err(Denial::Identity(format!("the header `{name}` is not the peer's to send"))),
             },
-            Self::Mtls(source) => Ok(source.principals.get(peer(attributes)).map(PrincipalParts::from)),
+            Self::Mtls(source) => Ok(source.principals.get(peer(check)).map(PrincipalParts::from)),
         }
     }
 }
 
 impl JwtMetadata {
-    fn payload<'a>(&self, attributes: &'a AttributeContext) -> Option<&'a Struct> {
-        let metadata = attributes.metadata_context.as_ref()?.filter_metadata.get(&self.namespace)?;
-        match metadata.fields.get(&self.payload_key)?.kind.as_ref()? {
-            Kind::StructValue(payload) => Some(payload),
-            _ => None,
-        }
+    fn payload<'c, 'a>(&self, check: &'c Check<'a>) -> Option<&'c Object<'a>> {
+        check.metadata(&self.namespace)?.object(&self.payload_key)
     }
 }
 
 impl IdentityHeaders {
-    fn is_trusted(&self, attributes: &AttributeContext) -> bool {
-        let peer = peer(attributes);
+    fn is_trusted(&self, check: &Check<'_>) -> bool {
+        let peer = peer(check);
         !peer.is_empty() && self.trusted_peers.iter().any(|trusted| trusted == peer)
     }
 }
 
 /// The SPIFFE id in the peer's certificate, or nothing. Other identities have no type: a DNS name and a subject look
 /// alike.
-fn peer(attributes: &AttributeContext) -> &str {
-    let principal = attributes.source.as_ref().map_or("", |source| &source.principal);
-    if principal.starts_with("spiffe://") { principal } else { "" }
+fn peer<'a>(check: &Check<'a>) -> &'a str {
+    if check.peer.starts_with("spiffe://") { check.peer } else { "" }
 }
 
 impl From<&MtlsPrincipal> for PrincipalParts {
@@ -216,7 +201,7 @@ impl From<&MtlsPrincipal> for PrincipalParts {
 }
 
 /// Something that fields can be read from by name.
-trait Lookup {
+pub(super) trait Lookup {
     fn text(&self, name: &str) -> Result<Option<String>, Denial>;
     fn list(&self, name: &str) -> Result<Option<Vec<String>>, Denial>;
     fn flag(&self, name: &str) -> Result<Option<bool>, Denial>;
@@ -260,66 +245,6 @@ impl Fields {
             role_names: list(&self.role_names)?,
             mfa_present: self.mfa_present.as_deref().map(|name| from.flag(name)).transpose()?.flatten(),
         })
-    }
-}
-
-/// The claims of a verified token.
-struct Claims<'a> {
-    payload: &'a Struct,
-}
-
-impl<'a> Claims<'a> {
-    /// The claim at a path: a claim of this very name, such as `https://iam.example/domain`, else names joined by
-    /// dots.
-    fn find(&self, path: &str) -> Option<&'a Kind> {
-        let mut current = self.payload;
-        if let Some(value) = current.fields.get(path) {
-            return value.kind.as_ref();
-        }
-        let (folders, name) = path.rsplit_once('.')?;
-        for folder in folders.split('.') {
-            let Kind::StructValue(inner) = current.fields.get(folder)?.kind.as_ref()? else { return None };
-            current = inner;
-        }
-        current.fields.get(name)?.kind.as_ref()
-    }
-
-    fn wrong(path: &str, expected: &str) -> Denial {
-        Denial::Identity(format!("the claim `{path}` is not {expected}"))
-    }
-}
-
-impl Lookup for Claims<'_> {
-    fn text(&self, path: &str) -> Result<Option<String>, Denial> {
-        match self.find(path) {
-            None | Some(Kind::NullValue(_)) => Ok(None),
-            Some(Kind::StringValue(text)) => Ok(Some(text.clone())),
-            // Numbers come as doubles, so two ids may have become one.
-            Some(_) => Err(Self::wrong(path, "text")),
-        }
-    }
-
-    fn list(&self, path: &str) -> Result<Option<Vec<String>>, Denial> {
-        let item = |value: &Value| match &value.kind {
-            Some(Kind::StringValue(text)) => Ok(text.clone()),
-            _ => Err(Self::wrong(path, "a list of texts")),
-        };
-        match self.find(path) {
-            None | Some(Kind::NullValue(_)) => Ok(None),
-            Some(Kind::StringValue(text)) => Ok(Some(vec![text.clone()])),
-            Some(Kind::ListValue(ListValue { values })) => {
-                values.iter().map(item).collect::<Result<_, _>>().map(Some)
-            }
-            Some(_) => Err(Self::wrong(path, "a list of texts")),
-        }
-    }
-
-    fn flag(&self, path: &str) -> Result<Option<bool>, Denial> {
-        match self.find(path) {
-            None | Some(Kind::NullValue(_)) => Ok(None),
-            Some(Kind::BoolValue(flag)) => Ok(Some(*flag)),
-            Some(_) => Err(Self::wrong(path, "true or false")),
-        }
     }
 }
 

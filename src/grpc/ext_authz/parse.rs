@@ -1,52 +1,42 @@
 //! From Envoy's attributes to a [`Request`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::ExtAuthzConfig;
 use super::denial::Denial;
-use super::headers::Headers;
+use super::headers::{Headers, Known};
 use super::identity;
+use super::message::{Check, Extensions};
 use crate::catalog::Body;
-use crate::clock;
 use crate::decision::DependencyMode;
 use crate::decision_log::Unread;
-use crate::grpc::wire::envoy::config::core::v3::address::Address;
-use crate::grpc::wire::envoy::service::auth::v3::AttributeContext;
-use crate::grpc::wire::envoy::service::auth::v3::attribute_context::HttpRequest;
-use crate::request::{
-    Context, ENTERPRISE_PROJECT, InvalidRequest, MAX_CONTENT_BYTES, OVERRIDE_HEADERS, Request, RequestParts,
-};
+use crate::request::{Context, ENTERPRISE_PROJECT, InvalidRequest, MAX_CONTENT_BYTES, Request, RequestParts};
 use crate::traces::TraceContext;
 
-/// The route's word on dependencies: `enforce`, or `report`.
-const DEPENDENCY_MODE: &str = "dependency_mode";
-/// The route's word on the region that it leads to.
-const REGION: &str = "region";
-/// The route's word on the enterprise project that its resources belong to.
-const ENTERPRISE_PROJECT_ID: &str = "enterprise_project_id";
-
-/// Parses what Envoy asks about.
-pub(super) fn request(config: &ExtAuthzConfig, attributes: &AttributeContext) -> Result<Request, Denial> {
-    let empty = HttpRequest::default();
-    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref()).unwrap_or(&empty);
-    if http.header_map.is_some() && !http.headers.is_empty() {
+/// Parses what Envoy asks about, at this time.
+pub(super) fn request(
+    config: &ExtAuthzConfig,
+    check: &Check<'_>,
+    time: Option<u64>,
+) -> Result<Request, Denial> {
+    if check.has_both_forms {
         return Err(Denial::Twice("headers"));
     }
-    let headers = Headers::of(http);
-    refuse(http, &headers)?;
-    let principal = identity::principal(&config.principal, attributes, &headers)?;
+    refuse(check)?;
+    let principal = identity::principal(&config.principal, check)?;
     let request = Request::new(RequestParts {
         principal,
-        method: http.method.clone(),
-        path: http.path.clone(),
-        body: body(http, &headers)?,
+        method: check.method.to_owned(),
+        path: check.path.to_owned(),
+        body: body(check)?,
         context: Context {
-            source_ip: source_ip(attributes).to_owned(),
-            attributes: route_attributes(attributes),
-            time: clock::now(),
-            region: attributes.context_extensions.get(REGION).cloned().unwrap_or_default(),
+            source_ip: check.source_ip.to_owned(),
+            attributes: route_attributes(&check.extensions),
+            time,
+            region: check.extensions.region.unwrap_or_default().to_owned(),
         },
-        dependency_mode: dependency_mode(attributes),
+        dependency_mode: dependency_mode(&check.extensions),
         min_revision: 0,
     });
     request.map_err(malformed)
@@ -64,32 +54,37 @@ fn malformed(invalid: InvalidRequest) -> Denial {
 }
 
 /// What is refused whoever asks.
-fn refuse(http: &HttpRequest, headers: &Headers<'_>) -> Result<(), Denial> {
+fn refuse(check: &Check<'_>) -> Result<(), Denial> {
     // Envoy forwards it, and it shows what intermediaries added.
-    if http.method == "TRACE" {
+    if check.method == "TRACE" {
         return Err(Denial::Method("TRACE"));
     }
-    if let Some(name) = OVERRIDE_HEADERS.into_iter().find(|name| headers.has(name)) {
+    if let Some(name) = check.headers.override_header() {
         return Err(Denial::OverrideHeader(name));
     }
-    if ["content-type", "accept"].into_iter().any(|name| may_switch_version(&joined(headers, name))) {
+    let content_type = joined(&check.headers, Known::ContentType);
+    if may_switch_version(&content_type) || may_switch_version(&joined(&check.headers, Known::Accept)) {
         return Err(Denial::VersionParameter);
     }
-    if is_form(&joined(headers, "content-type")) {
+    if is_form(&content_type) {
         return Err(Denial::Form);
     }
     Ok(())
 }
 
 fn is_form(media_types: &[u8]) -> bool {
-    let folded = media_types.to_ascii_lowercase();
-    let has = |word: &[u8]| folded.windows(word.len()).any(|window| window == word);
+    let has = |word: &[u8]| media_types.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
     has(b"x-www-form-urlencoded") || has(b"multipart/")
 }
 
 /// All values of a header in one, as a server that joins them reads it.
-fn joined(headers: &Headers<'_>, name: &str) -> Vec<u8> {
-    headers.values(name).collect::<Vec<_>>().join(&b',')
+fn joined<'a>(headers: &Headers<'a>, known: Known) -> Cow<'a, [u8]> {
+    let mut values = headers.values(known);
+    let first = values.next().unwrap_or_default();
+    match values.next() {
+        None => Cow::Borrowed(first),
+        Some(second) => [first, second].into_iter().chain(values).collect::<Vec<_>>().join(&b',').into(),
+    }
 }
 
 /// Whether some parser may find a `version` parameter in a list of media types, by which Nova chooses another API for
@@ -104,21 +99,22 @@ fn may_switch_version(media_types: &[u8]) -> bool {
 }
 
 /// The body, in whichever form it came.
-fn body(http: &HttpRequest, headers: &Headers<'_>) -> Result<Body, Denial> {
-    if !http.body.is_empty() && !http.raw_body.is_empty() {
+fn body(check: &Check<'_>) -> Result<Body, Denial> {
+    let Check { headers, body, raw_body, .. } = check;
+    if !body.is_empty() && !raw_body.is_empty() {
         return Err(Denial::Twice("body"));
     }
     let is_identity = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"identity");
-    if !headers.values("content-encoding").all(is_identity) {
+    if !headers.values(Known::ContentEncoding).all(is_identity) {
         return Ok(Body::Encoded);
     }
-    let bytes = if http.raw_body.is_empty() { http.body.as_bytes() } else { &http.raw_body };
+    let bytes = if raw_body.is_empty() { body } else { raw_body };
     if bytes.len() > MAX_CONTENT_BYTES {
         // Too large to be read, which matters only where somebody needs it.
         return Ok(Body::Content { bytes: Vec::new(), truncated: true });
     }
     // Envoy's own word: a copy from the client never reaches us.
-    let truncated = headers.values("x-envoy-auth-partial-body").any(|value| value != b"false");
+    let truncated = headers.values(Known::PartialBody).any(|value| value != b"false");
     if bytes.is_empty() && !truncated {
         return Ok(Body::Absent);
     }
@@ -126,53 +122,33 @@ fn body(http: &HttpRequest, headers: &Headers<'_>) -> Result<Body, Denial> {
 }
 
 /// What is known of a request that could not be read.
-pub(super) fn unread(attributes: &AttributeContext) -> Unread<'_> {
-    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
-    let (method, path) = http.map_or(("", ""), |http| (&http.method, &http.path));
-    Unread { method, path, source_ip: source_ip(attributes) }
+pub(super) fn unread<'a>(check: &Check<'a>) -> Unread<'a> {
+    let Check { method, path, source_ip, .. } = *check;
+    Unread { method, path, source_ip }
 }
 
 /// The id by which Envoy's access log knows the request. A client may have sent it, so it is for people alone.
-pub(super) fn request_id(attributes: &AttributeContext) -> String {
-    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
-    let headers = http.map(Headers::of);
-    let value = headers.as_ref().and_then(|headers| headers.values("x-request-id").next());
-    String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+pub(super) fn request_id<'a>(check: &Check<'a>) -> Cow<'a, str> {
+    String::from_utf8_lossy(check.headers.values(Known::RequestId).next().unwrap_or_default())
 }
 
 /// The trace of the request behind Envoy, where Envoy makes none of its own: what Envoy tells of its own trace is in the metadata
 /// of its call. A client may have sent this, so it decides nothing but what is recorded.
-pub(super) fn trace(attributes: &AttributeContext) -> Option<TraceContext> {
-    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref())?;
-    let name = "traceparent";
-    // Mostly there is none, and then this costs next to nothing.
-    let is_told = match &http.header_map {
-        Some(map) => map.headers.iter().any(|header| header.key == name),
-        None => http.headers.contains_key(name),
-    };
-    let headers = is_told.then(|| Headers::of(http))?;
-    let mut parents = headers.values(name);
+pub(super) fn trace(check: &Check<'_>) -> Option<TraceContext> {
+    let mut parents = check.headers.values(Known::Traceparent);
     let parent = parents.next().filter(|_| parents.next().is_none())?;
-    TraceContext::parse(parent, headers.values("tracestate"))
-}
-
-fn source_ip(attributes: &AttributeContext) -> &str {
-    let address = attributes.source.as_ref().and_then(|source| source.address.as_ref()?.address.as_ref());
-    match address {
-        Some(Address::SocketAddress(socket)) => &socket.address,
-        None => "",
-    }
+    TraceContext::parse(parent, check.headers.values(Known::Tracestate))
 }
 
 /// Condition keys that the route knows. Who writes Envoy's configuration says them, never a client.
-fn route_attributes(attributes: &AttributeContext) -> BTreeMap<String, Vec<String>> {
-    let enterprise_project = attributes.context_extensions.get(ENTERPRISE_PROJECT_ID);
-    enterprise_project.map(|id| (ENTERPRISE_PROJECT.to_owned(), vec![id.clone()])).into_iter().collect()
+fn route_attributes(extensions: &Extensions<'_>) -> BTreeMap<String, Vec<String>> {
+    let enterprise_project = extensions.enterprise_project;
+    enterprise_project.map(|id| (ENTERPRISE_PROJECT.to_owned(), vec![id.to_owned()])).into_iter().collect()
 }
 
 /// A word that is not known asks for the stricter mode.
-fn dependency_mode(attributes: &AttributeContext) -> DependencyMode {
-    match attributes.context_extensions.get(DEPENDENCY_MODE).map(String::as_str) {
+fn dependency_mode(extensions: &Extensions<'_>) -> DependencyMode {
+    match extensions.dependency_mode {
         None | Some("report") => DependencyMode::Report,
         Some(_) => DependencyMode::Enforce,
     }

@@ -3,24 +3,16 @@
 //! INVARIANT: `CheckResponse.status` is always set. Envoy takes an answer without it for an allow, so an answer is
 //! built by [`allow`], [`deny`] and [`error`] alone.
 
-use std::collections::BTreeMap;
-
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value};
 use serde_json::json;
 use tonic::Code;
 
 use super::denial::Denial;
+use super::message::Check;
 use crate::catalog::Catalog;
 use crate::decision::{Decision, DenyReason, Permit};
+use crate::grpc::protobuf::{Encoded, Writer};
 use crate::grpc::wire::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use crate::grpc::wire::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
-use crate::grpc::wire::envoy::service::auth::v3::check_response::HttpResponse;
-use crate::grpc::wire::envoy::service::auth::v3::{
-    AttributeContext, CheckResponse, DeniedHttpResponse, OkHttpResponse,
-};
-use crate::grpc::wire::envoy::r#type::v3::{HttpStatus, StatusCode};
-use crate::grpc::wire::google::rpc::Status;
+use crate::grpc::wire::envoy::r#type::v3::StatusCode;
 use crate::pdp::Response;
 
 /// What every answer tells again or is shaped by.
@@ -28,40 +20,47 @@ use crate::pdp::Response;
 pub(super) struct Question<'a> {
     pub(super) decision_id: &'a str,
     /// The request target: the API's versions have their own error shapes.
-    pub(super) path: &'a str,
+    path: &'a str,
     /// Where the route is, by its own word.
     environment: Option<&'a str>,
     region: Option<&'a str>,
 }
 
 impl<'a> Question<'a> {
-    pub(super) fn new(decision_id: &'a str, attributes: &'a AttributeContext) -> Self {
-        let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
-        let word = |name| attributes.context_extensions.get(name).map(String::as_str);
-        Self {
-            decision_id,
-            path: http.map_or("", |http| &http.path),
-            environment: word("environment"),
-            region: word("region"),
-        }
+    pub(super) fn new(decision_id: &'a str, check: &Check<'a>) -> Self {
+        let extensions = &check.extensions;
+        let (environment, region) = (extensions.environment, extensions.region);
+        Self { decision_id, path: check.path, environment, region }
     }
 }
 
+/// The fields of `CheckResponse`, and of what is in it.
+mod field {
+    pub(super) const STATUS: u32 = 1;
+    pub(super) const DENIED_RESPONSE: u32 = 2;
+    pub(super) const OK_RESPONSE: u32 = 3;
+    pub(super) const DYNAMIC_METADATA: u32 = 4;
+    pub(super) const ERROR_RESPONSE: u32 = 5;
+    /// Of a response of either kind.
+    pub(super) const HEADERS: u32 = 2;
+}
+
 /// Renders a response of the decision point.
-pub(super) fn response(response: &Response<'_>, catalog: &Catalog, question: &Question<'_>) -> CheckResponse {
-    let mut facts = Facts::new(question);
-    if let Response::Evaluated { evaluation, revision, is_stale } = response {
-        let missing = evaluation.missing_dependencies().map(|action| catalog.action_name(action));
-        facts.list("missing_dependencies", missing);
-        facts.text("revision", revision.to_string());
-        if *is_stale {
-            facts.text("stale", "true");
-        }
-    }
+pub(super) fn response(response: &Response<'_>, catalog: &Catalog, question: &Question<'_>) -> Encoded {
     let action = response.action().map(|action| catalog.action_name(action));
-    if let Some(action) = action {
-        facts.text("action", action);
-    }
+    let facts = |facts: &mut Facts<'_, '_>| {
+        if let Response::Evaluated { evaluation, revision, is_stale } = response {
+            let missing = evaluation.missing_dependencies().map(|action| catalog.action_name(action));
+            facts.list("missing_dependencies", missing);
+            facts.text("revision", itoa::Buffer::new().format(revision.0));
+            if *is_stale {
+                facts.text("stale", "true");
+            }
+        }
+        if let Some(action) = action {
+            facts.text("action", action);
+        }
+    };
     match response.decision() {
         Decision::Allow(permit) => allow(permit, facts, action.unwrap_or_default(), question),
         Decision::Deny(reason) => {
@@ -72,62 +71,90 @@ pub(super) fn response(response: &Response<'_>, catalog: &Catalog, question: &Qu
 }
 
 /// Renders a denial that no policy made.
-pub(super) fn denial(denial: &Denial, question: &Question<'_>) -> CheckResponse {
+pub(super) fn denial(denial: &Denial, question: &Question<'_>) -> Encoded {
     let status = match denial {
         Denial::Unauthenticated => StatusCode::Unauthorized,
         Denial::Malformed(_) | Denial::Twice(_) => StatusCode::BadRequest,
         _ => StatusCode::Forbidden,
     };
-    deny(Facts::new(question), status, denial.reason().name(), &denial.to_string(), question)
+    deny(|_| {}, status, denial.reason().name(), &denial.to_string(), question)
 }
 
 /// A fault of ours: Envoy treats it as an error, and its own configuration says what the client gets.
-pub(super) fn error(message: &str, question: &Question<'_>) -> CheckResponse {
-    let denied = answer(StatusCode::ServiceUnavailable, "ERROR", message, question);
-    CheckResponse {
-        status: Some(Status { code: Code::Unavailable.into(), message: message.to_owned() }),
-        http_response: Some(HttpResponse::ErrorResponse(denied)),
-        dynamic_metadata: Some(Facts::new(question).into_struct()),
-    }
+pub(super) fn error(message: &str, question: &Question<'_>) -> Encoded {
+    encoded(|answer| {
+        status(answer, Code::Unavailable, message);
+        answer.message(field::ERROR_RESPONSE, |denied| {
+            write_denied(denied, StatusCode::ServiceUnavailable, "ERROR", message, question);
+        });
+        write_facts(answer, question, |_| {});
+    })
 }
 
-fn allow(_: Permit, facts: Facts, action: &str, question: &Question<'_>) -> CheckResponse {
-    let headers = vec![header("x-auth-decision-id", question.decision_id), header("x-auth-action", action)];
-    CheckResponse {
-        status: Some(Status { code: Code::Ok.into(), message: String::new() }),
-        http_response: Some(HttpResponse::OkResponse(OkHttpResponse { headers })),
-        dynamic_metadata: Some(facts.into_struct()),
-    }
+fn allow(
+    _: Permit,
+    facts: impl FnOnce(&mut Facts<'_, '_>),
+    action: &str,
+    question: &Question<'_>,
+) -> Encoded {
+    encoded(|answer| {
+        status(answer, Code::Ok, "");
+        answer.message(field::OK_RESPONSE, |allowed| {
+            header(allowed, "x-auth-decision-id", question.decision_id);
+            header(allowed, "x-auth-action", action);
+        });
+        write_facts(answer, question, facts);
+    })
 }
 
 fn deny(
-    mut facts: Facts,
+    facts: impl FnOnce(&mut Facts<'_, '_>),
+    status_code: StatusCode,
+    reason: &str,
+    message: &str,
+    question: &Question<'_>,
+) -> Encoded {
+    let is_unauthenticated = status_code == StatusCode::Unauthorized;
+    let code = if is_unauthenticated { Code::Unauthenticated } else { Code::PermissionDenied };
+    encoded(|answer| {
+        status(answer, code, message);
+        answer.message(field::DENIED_RESPONSE, |denied| {
+            write_denied(denied, status_code, reason, message, question);
+        });
+        write_facts(answer, question, |it| {
+            facts(it);
+            it.text("reason", reason);
+        });
+    })
+}
+
+fn encoded(write: impl FnOnce(&mut Writer<'_>)) -> Encoded {
+    Encoded::of(ANSWER_BYTES, write)
+}
+
+/// The bytes that most answers have at most.
+const ANSWER_BYTES: usize = 768;
+
+/// Also where the code is zero: without it, every answer is an allow.
+fn status(answer: &mut Writer<'_>, code: Code, message: &str) {
+    answer.message(field::STATUS, |status| {
+        status.choice(1, code);
+        status.text(2, message);
+    });
+}
+
+fn write_denied(
+    denied: &mut Writer<'_>,
     status: StatusCode,
     reason: &str,
     message: &str,
     question: &Question<'_>,
-) -> CheckResponse {
-    facts.text("reason", reason);
-    let code =
-        if status == StatusCode::Unauthorized { Code::Unauthenticated } else { Code::PermissionDenied };
-    let denied = answer(status, reason, message, question);
-    CheckResponse {
-        status: Some(Status { code: code.into(), message: message.to_owned() }),
-        http_response: Some(HttpResponse::DeniedResponse(denied)),
-        dynamic_metadata: Some(facts.into_struct()),
-    }
-}
-
-fn answer(status: StatusCode, reason: &str, message: &str, question: &Question<'_>) -> DeniedHttpResponse {
-    DeniedHttpResponse {
-        status: Some(HttpStatus { code: status.into() }),
-        headers: vec![
-            header("content-type", "application/json"),
-            header("x-auth-decision-id", question.decision_id),
-            header("x-auth-reason", reason),
-        ],
-        body: body(status, message, question.path),
-    }
+) {
+    denied.message(1, |http_status| http_status.choice(1, status));
+    header(denied, "content-type", "application/json");
+    header(denied, "x-auth-decision-id", question.decision_id);
+    header(denied, "x-auth-reason", reason);
+    denied.text(3, &body(status, message, question.path));
 }
 
 /// The words of the API's own denials (ECS API reference, Error Codes, and the native API's replies).
@@ -175,42 +202,48 @@ fn is_native(path: &str) -> bool {
 
 /// On requests, Envoy replaces a header that is there, whatever is said of appending. The client's own copies are
 /// removed before any filter runs, by the shipped configuration.
-fn header(key: &str, value: &str) -> HeaderValueOption {
-    HeaderValueOption {
-        header: Some(HeaderValue { key: key.to_owned(), value: value.to_owned(), raw_value: Vec::new() }),
-        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-    }
+fn header(response: &mut Writer<'_>, key: &str, value: &str) {
+    response.message(field::HEADERS, |option| {
+        option.message(1, |header| {
+            header.text(1, key);
+            header.text(2, value);
+        });
+        option.choice(3, HeaderAppendAction::OverwriteIfExistsOrAdd);
+    });
 }
 
 /// What the filters after this one and the access log get to know.
-struct Facts {
-    fields: BTreeMap<String, Value>,
-}
+struct Facts<'w, 'a>(&'w mut Writer<'a>);
 
-impl Facts {
-    fn new(question: &Question<'_>) -> Self {
-        let mut facts = Self { fields: BTreeMap::new() };
+fn write_facts(answer: &mut Writer<'_>, question: &Question<'_>, write: impl FnOnce(&mut Facts<'_, '_>)) {
+    answer.message(field::DYNAMIC_METADATA, |object| {
+        let mut facts = Facts(object);
         facts.text("decision_id", question.decision_id);
         for (name, word) in [("environment", question.environment), ("region", question.region)] {
             if let Some(word) = word {
                 facts.text(name, word);
             }
         }
-        facts
-    }
+        write(&mut facts);
+    });
+}
 
-    fn text(&mut self, name: &str, text: impl Into<String>) {
-        let value = Value { kind: Some(Kind::StringValue(text.into())) };
-        self.fields.insert(name.to_owned(), value);
+impl Facts<'_, '_> {
+    fn text(&mut self, name: &str, text: &str) {
+        self.fact(name, |value| value.item(3, text));
     }
 
     fn list<'a>(&mut self, name: &str, texts: impl Iterator<Item = &'a str>) {
-        let values = texts.map(|text| Value { kind: Some(Kind::StringValue(text.to_owned())) }).collect();
-        let value = Value { kind: Some(Kind::ListValue(ListValue { values })) };
-        self.fields.insert(name.to_owned(), value);
+        let items =
+            |list: &mut Writer<'_>| texts.for_each(|text| list.message(1, |value| value.item(3, text)));
+        self.fact(name, |value| value.message(6, items));
     }
 
-    fn into_struct(self) -> Struct {
-        Struct { fields: self.fields }
+    /// An entry of the fields of `google.protobuf.Struct`.
+    fn fact(&mut self, name: &str, value: impl FnOnce(&mut Writer<'_>)) {
+        self.0.message(1, |entry| {
+            entry.text(1, name);
+            entry.message(2, value);
+        });
     }
 }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use ecs_authz::catalog::Catalog;
 use ecs_authz::decision_log::DecisionLog;
 use ecs_authz::grpc::ext_authz::ExtAuthz;
-use ecs_authz::grpc::wire::envoy::service::auth::v3::CheckRequest;
-use ecs_authz::grpc::wire::envoy::service::auth::v3::authorization_server::Authorization as _;
 use ecs_authz::health;
 use ecs_authz::metrics::{self, Metrics, Sources};
 use ecs_authz::pdp::{Defaults, Pdp};
@@ -102,7 +100,7 @@ impl Served {
 async fn counted(store: impl PolicyStore + 'static) -> Scrape {
     let served = Served::start(Arc::new(store)).await;
     let message = Check::action(r#"{"os-start":null}"#).message().encode_to_vec();
-    let mut request = Request::new(CheckRequest::decode(message.as_slice()).unwrap());
+    let mut request = Request::new(message.into());
     request.metadata_mut().insert("grpc-timeout", "50m".parse().unwrap());
     served.service.check(request).await.expect("never a gRPC error");
     served.scrape().await
