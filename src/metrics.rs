@@ -99,7 +99,7 @@ async fn scrape(State(sources): State<Arc<Sources>>) -> impl IntoResponse {
     calls.write(&mut text);
     decisions.write(&mut text);
     connections::write(connections, &mut text);
-    cache::write(&pdp.cache_counters().await, &mut text);
+    cache::write(&pdp.cache_counters(), &mut text);
     readiness::write(&health.readiness(), &mut text);
     store::write(&*health.store, &mut text);
     decision_log::write(&health.decision_log.counters(), &mut text);

@@ -203,8 +203,9 @@ impl Pdp {
     }
 
     /// What the cache of policies has done, and what it holds.
-    pub async fn cache_counters(&self) -> CacheCounters {
-        self.policies.counters().await
+    #[must_use]
+    pub fn cache_counters(&self) -> CacheCounters {
+        self.policies.counters()
     }
 
     /// The table of operations and actions.

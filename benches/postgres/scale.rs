@@ -88,7 +88,7 @@ async fn warm(cache: &Arc<PolicyCache>, sizes: Sizes, numbers: Vec<usize>) -> Ou
 }
 
 async fn hold(cache: &PolicyCache, resident: u64, report: &mut Report) {
-    let held = cache.counters().await;
+    let held = cache.counters();
     let each = |bytes: u64| bytes as f64 / held.entries.max(1) as f64;
     report.add("distinct policy sets", held.sets as f64, "");
     report.add("policy sets, by the cache's count", mebibytes(held.set_bytes), "MiB");

@@ -5,28 +5,33 @@
 //! one key cause one load. "No grants" is an entry like any other; an error is never one.
 //!
 //! Entries share their policy sets: principals with the same policies have one set, and it is merged once. A set
-//! outlives a revision that did not change it, and is gone with the last entry that has it.
+//! outlives a revision that did not change it, and is gone with the last entry that has it. They share what their keys have
+//! in common, too.
 
-use std::hash::{Hash, Hasher};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use equivalent::Equivalent;
-use moka::future::Cache;
-use moka::policy::EvictionPolicy;
-use rapidhash::quality::RandomState;
 use tokio::runtime::Handle;
 
 use super::{Freshness, PolicyStore, PrincipalGrants, Revision, StoreError};
 use crate::policy::{Applicable, PolicySet};
-use crate::request::{Identity, Subject};
+use crate::request::Identity;
 use counters::{Counts, add_one};
+use entries::Entries;
+use key::KeyRef;
+use loading::Loading;
+use places::Places;
 use sets::{Origin, Sets, SetsInUse, SharedSet};
 
 pub use counters::CacheCounters;
 
 mod counters;
+mod entries;
+mod key;
+mod loading;
+mod places;
 mod sets;
+mod subject;
 
 /// The policies of one principal, ready to evaluate.
 #[derive(Debug, Clone)]
@@ -43,76 +48,34 @@ pub struct LoadedPolicies {
 #[derive(Debug)]
 pub struct PolicyCache {
     store: Arc<dyn PolicyStore>,
-    entries: Cache<Key, Entry, RandomState>,
+    max_bytes: u64,
+    entries: Entries,
+    places: Arc<Places>,
     sets: Arc<Sets>,
-    /// The set of those who have no grants.
-    empty: Arc<SharedSet>,
+    /// The set of those who have no grants. Held here, so that it is always there.
+    _empty: Arc<SharedSet>,
+    loading: Loading<Result<Loaded, StoreError>>,
     counts: Counts,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Key {
-    /// INVARIANT: holds every input of an entry. Whole values, not hashes: two principals never share one.
-    Principal { identity: Identity, timeline: u64, revision: Revision },
-    /// Of an entry that weighs what all policy sets in use do.
-    Sets,
-}
+/// From how many policies on it takes longer to merge them than to hand them to another thread: some 60 µs.
+const LONG_MERGE: usize = 256;
 
-/// A [`Key::Principal`] whose identity is borrowed from a request, so that a hit copies nothing.
-#[derive(Debug, Clone, Copy)]
-struct KeyRef<'a> {
-    identity: &'a Identity,
-    timeline: u64,
-    revision: Revision,
-}
-
+/// What a load came to.
 #[derive(Debug, Clone)]
-struct Entry {
+struct Loaded {
     revision: Revision,
     set: Arc<SharedSet>,
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        if let Self::Principal { identity, timeline, revision } = self {
-            KeyRef { identity, timeline: *timeline, revision: *revision }.hash(state);
-        }
-    }
-}
-
-impl Hash for KeyRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.identity.hash(state);
-        self.timeline.hash(state);
-        self.revision.hash(state);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        match key {
-            Key::Principal { identity, timeline, revision } => {
-                self.identity == identity && self.timeline == *timeline && self.revision == *revision
-            }
-            Key::Sets => false,
-        }
-    }
-}
-
-impl KeyRef<'_> {
-    fn to_key(self) -> Key {
-        let Self { identity, timeline, revision } = self;
-        Key::Principal { identity: identity.clone(), timeline, revision }
-    }
 }
 
 impl PolicyCache {
     /// A cache in front of a store that compiles against a catalog of `action_count` actions.
     ///
-    /// `max_bytes` bounds what entries and their policy sets hold together: the entries that were not asked for the
-    /// longest time leave until both fit, and with the last entry of a set the set. At the worst, there are besides:
+    /// `max_bytes` bounds what entries, their keys and their policy sets hold together: entries that were not asked for
+    /// lately leave until all fit, and with the last entry of a set the set. At the worst, there are besides:
     ///
-    /// - for a moment, what some hundred misses have brought, since entries leave in batches;
+    /// - for a moment, what misses at the same time bring;
+    /// - the set of those who have no grants, which is always there;
     /// - the sets of requests that are being answered;
     /// - compiled policies. They are the store's; but one that the store has replaced lives for as long as a set
     ///   that refers to it.
@@ -120,24 +83,16 @@ impl PolicyCache {
     pub fn new(store: Arc<dyn PolicyStore>, action_count: usize, max_bytes: u64) -> Self {
         let sets = Sets::new(action_count);
         let (empty, _) = sets.share(Applicable::default());
-        let max_units = max_bytes / UNIT_BYTES;
-        let weigher = {
-            let sets = sets.clone();
-            move |key: &Key, _: &Entry| match key {
-                Key::Principal { identity, .. } => units(entry_bytes(identity)),
-                // Heavier than the cache, it would not be admitted. As heavy, it drives out all that holds a set.
-                Key::Sets => units(sets.in_use().bytes).min(u32::try_from(max_units).unwrap_or(u32::MAX)),
-            }
-        };
-        let entries = Cache::builder()
-            .max_capacity(max_units)
-            .weigher(weigher)
-            // By recency alone: entries of an old revision are dead however popular they were.
-            .eviction_policy(EvictionPolicy::lru())
-            // Hashing was most of a hit. The seed is random; keys are compared as a whole, so whoever found two with one
-            // hash would slow them down and no more.
-            .build_with_hasher(RandomState::default());
-        Self { store, entries, sets, empty, counts: Counts::default() }
+        Self {
+            store,
+            max_bytes,
+            entries: Entries::new(max_bytes),
+            places: Places::new(),
+            sets,
+            _empty: empty,
+            loading: Loading::new(),
+            counts: Counts::default(),
+        }
     }
 
     /// The policies of a principal, at the newest revision that the store knows or later.
@@ -160,9 +115,9 @@ impl PolicyCache {
     async fn get_known(&self, identity: &Identity) -> Result<LoadedPolicies, StoreError> {
         let timeline = self.store.timeline();
         let key = KeyRef { identity, timeline, revision: self.store.revision(&identity.domain_id) };
-        if let Some(entry) = self.entries.get(&key).await {
+        if let Some(policies) = self.entries.get(key, |set| set.policies.clone()) {
             self.counts.hits.add_one();
-            return Ok(entry.loaded());
+            return Ok(LoadedPolicies { revision: key.revision, policies, is_stale: false });
         }
         // The cold path: a hit carries no room for it.
         Box::pin(self.get_missing(key)).await
@@ -170,45 +125,56 @@ impl PolicyCache {
 
     async fn get_missing(&self, key: KeyRef<'_>) -> Result<LoadedPolicies, StoreError> {
         add_one(&self.counts.misses);
-        let outcome = self.entries.try_get_with(key.to_key(), self.load(key)).await;
-        match outcome.map_err(Arc::unwrap_or_clone) {
-            Ok(entry) => Ok(entry.loaded()),
-            Err(Miss::Failed(error)) => Err(error),
-            Err(Miss::Newer(entry)) => {
-                // The domain changed while it was read: what was read belongs under its own revision.
-                let key = KeyRef { revision: entry.revision, ..key };
-                self.entries.insert(key.to_key(), entry.clone()).await;
-                Ok(entry.loaded())
+        let load = async {
+            match self.entries.get(key, Arc::clone) {
+                // Another load ended between the look at the entries and here.
+                Some(set) => Ok(Loaded { revision: key.revision, set }),
+                None => self.load(key).await,
             }
-        }
+        };
+        let Loaded { revision, set } = self.loading.join(key, load).await?;
+        Ok(LoadedPolicies { revision, policies: set.policies.clone(), is_stale: false })
     }
 
-    async fn load(&self, KeyRef { identity, revision: known, .. }: KeyRef<'_>) -> Result<Entry, Miss> {
+    async fn load(&self, key: KeyRef<'_>) -> Result<Loaded, StoreError> {
         add_one(&self.counts.loads);
-        let read = self.read(identity, known).await.map_err(|error| {
-            add_one(&self.counts.load_errors);
-            Miss::Failed(error)
-        })?;
-        let applicable = Applicable::of(identity.project_id.as_deref(), &read.grants);
+        let read = self.read(key.identity, key.revision).await;
+        let read = read.inspect_err(|_| add_one(&self.counts.load_errors))?;
+        let applicable = Applicable::of(key.identity.project_id.as_deref(), &read.grants);
         let (set, origin) = self.share(applicable).await?;
         if origin == Origin::Shared {
             add_one(&self.counts.shared_sets);
         }
-        self.weigh_sets().await;
-        let entry = Entry { revision: read.revision, set };
-        if read.revision == known { Ok(entry) } else { Err(Miss::Newer(entry)) }
+        // If the domain changed while it was read, what was read belongs under its own revision.
+        self.keep(KeyRef { revision: read.revision, ..key }, set.clone());
+        Ok(Loaded { revision: read.revision, set })
     }
 
     /// The set of these policies. To merge many takes longer than others should wait that have their turn on this thread.
-    async fn share(&self, applicable: Applicable) -> Result<(Arc<SharedSet>, Origin), Miss> {
+    async fn share(&self, applicable: Applicable) -> Result<(Arc<SharedSet>, Origin), StoreError> {
         let elsewhere = Handle::try_current().ok().filter(|_| applicable.policy_count() >= LONG_MERGE);
         let Some(runtime) = elsewhere else { return Ok(self.sets.share(applicable)) };
         let sets = self.sets.clone();
         let shared = runtime.spawn_blocking(move || sets.share(applicable)).await;
         shared.map_err(|fault| match fault.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            Err(_cancelled) => Miss::Failed(StoreError::Stopped),
+            Err(_cancelled) => StoreError::Stopped,
         })
+    }
+
+    /// Makes an entry, if there is room for it once others have left. The place and the set are counted already.
+    fn keep(&self, key: KeyRef<'_>, set: Arc<SharedSet>) {
+        let place = self.places.share(key);
+        let is_too_much =
+            || self.bytes(self.sets.in_use()).saturating_add(Entries::bytes_of(key)) > self.max_bytes;
+        while is_too_much() && self.entries.evict(key) {}
+        if !is_too_much() {
+            self.entries.insert(key, place, set);
+        }
+    }
+
+    fn bytes(&self, sets: SetsInUse) -> u64 {
+        sets.bytes + self.places.bytes() + self.entries.bytes()
     }
 
     async fn read(&self, identity: &Identity, known: Revision) -> Result<PrincipalGrants, StoreError> {
@@ -219,25 +185,15 @@ impl PolicyCache {
         Ok(read)
     }
 
-    /// Weighs the sets, as an entry like any other, so that entries leave for them too. Each load does it: so it is
-    /// always among the newest entries and does not leave before those that hold sets.
-    async fn weigh_sets(&self) {
-        let weighed = Entry { revision: Revision::default(), set: self.empty.clone() };
-        self.entries.insert(Key::Sets, weighed).await;
-    }
-
-    /// What has been counted, and what is held once all that must leave has left.
-    pub async fn counters(&self) -> CacheCounters {
-        self.entries.run_pending_tasks().await;
-        // Sets have left with those entries.
-        self.weigh_sets().await;
-        self.entries.run_pending_tasks().await;
-        let SetsInUse { count, bytes } = self.sets.in_use();
+    /// What has been counted, and what is held.
+    #[must_use]
+    pub fn counters(&self) -> CacheCounters {
+        let sets = self.sets.in_use();
         CacheCounters {
-            entries: self.entries.entry_count().saturating_sub(1),
-            bytes: self.entries.weighted_size() * UNIT_BYTES,
-            sets: u64::try_from(count).unwrap_or(u64::MAX),
-            set_bytes: bytes,
+            entries: u64::try_from(self.entries.count()).unwrap_or(u64::MAX),
+            bytes: self.bytes(sets),
+            sets: u64::try_from(sets.count).unwrap_or(u64::MAX),
+            set_bytes: sets.bytes,
             ..self.counts.counted()
         }
     }
@@ -262,46 +218,12 @@ impl PolicyCache {
     }
 }
 
-impl Entry {
-    fn loaded(&self) -> LoadedPolicies {
-        LoadedPolicies { revision: self.revision, policies: self.set.policies.clone(), is_stale: false }
-    }
-}
-
-/// From how many policies on it takes longer to merge them than to hand them to another thread: some 60 µs.
-const LONG_MERGE: usize = 256;
-
-/// Why a load did not fill the entry that it was for.
-#[derive(Debug, Clone)]
-enum Miss {
-    Failed(StoreError),
-    Newer(Entry),
-}
-
-/// What weights are counted in: allocators round up to it, and 64 GiB can be told in it.
-const UNIT_BYTES: u64 = 16;
-/// moka's own share of an entry, and what its allocations cost: measured by `scripts/bench-postgres`.
-const MOKA_BYTES: usize = 350;
-
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
-}
-
-/// What an entry holds besides its set, in bytes.
-fn entry_bytes(identity: &Identity) -> u64 {
-    let Identity { domain_id, subject, project_id, group_ids, role_names } = identity;
-    let (Subject::User(subject) | Subject::Agency(subject)) = subject;
-    let lists = group_ids.iter().chain(role_names).map(|text| size_of::<String>() + text.len());
-    let project = project_id.as_ref().map_or(0, String::len);
-    let texts = domain_id.len() + subject.len() + project + lists.sum::<usize>();
-    u64::try_from(MOKA_BYTES + size_of::<Key>() + size_of::<Entry>() + texts).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::request::Subject;
     use crate::store::{LoadFuture, PrincipalGrants, StoreHealth};
 
     /// A store in which nobody has grants.
@@ -331,7 +253,8 @@ mod tests {
             domain_id: "acme".into(),
             subject: Subject::User(user.to_string()),
             project_id: None,
-            group_ids: vec!["x".repeat(1_000)],
+            // In a place of its own.
+            group_ids: vec![format!("{user}{}", "x".repeat(1_000))],
             role_names: Vec::new(),
         }
     }
@@ -342,9 +265,22 @@ mod tests {
         for user in 0..1_000 {
             cache.get(&identity(user)).await.unwrap();
         }
-        let counted = cache.counters().await;
+        let counted = cache.counters();
         assert!(counted.bytes <= 100_000, "{counted:?}");
-        // An entry holds more than its longest text, and less than three times that.
-        assert!((33..100).contains(&counted.entries), "{counted:?}");
+        // An entry holds more than its longest text, and less than twice that.
+        assert!((50..100).contains(&counted.entries), "{counted:?}");
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_for_again_and_again_stays() {
+        let cache = PolicyCache::new(Arc::new(EmptyStore), 102, 100_000);
+        for user in 0..1_000 {
+            cache.get(&identity(0)).await.unwrap();
+            cache.get(&identity(user)).await.unwrap();
+        }
+        let counted = cache.counters();
+        // The first was loaded once: it is who makes up for the one hit of the first round.
+        assert_eq!((counted.loads, counted.hits), (1_000, 1_000), "{counted:?}");
+        assert!(counted.entries < 100, "{counted:?}");
     }
 }
