@@ -1,9 +1,12 @@
 //! What is known of the database here: each domain's revision, whether it is followed, and which policies have faults.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
+use rapidhash::quality::RandomState;
 use tokio::sync::watch;
 
 use super::faults::Faults;
@@ -27,10 +30,12 @@ pub(super) struct Diverged;
 /// The revisions of all domains that have one.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// Read for every request, and written for every change: a reader waits for nothing but a map's insertion.
-    marks: RwLock<HashMap<Box<str>, Mark>>,
+    /// Read for every request, without a lock. A change of a domain is written in place; a new domain makes a new map.
+    domains: ArcSwap<Domains>,
+    /// Held by who writes.
+    writing: Mutex<()>,
     /// Grows whenever a revision that was known turns out not to be in the history of the database. Written after the
-    /// marks, and read before them: so nothing of the old history is taken for the new one's.
+    /// domains, and read before them: so nothing of the old history is taken for the new one's.
     timeline: AtomicU64,
     /// A [`Freshness`] as a number. Set by the one who follows, so that a request reads no clock.
     freshness: AtomicU8,
@@ -42,10 +47,33 @@ pub(super) struct Known {
     pub(super) faults: Faults,
 }
 
+type Domains = HashMap<Arc<str>, Arc<Domain>, RandomState>;
+
+/// The [`Mark`] of a domain.
+#[derive(Debug, Default)]
+struct Domain {
+    revision: AtomicU64,
+    /// Read by who writes alone.
+    stamp: AtomicI64,
+}
+
+impl Domain {
+    fn mark(&self) -> Mark {
+        let revision = Revision(self.revision.load(Ordering::Acquire));
+        Mark { revision, stamp: self.stamp.load(Ordering::Relaxed) }
+    }
+
+    fn set(&self, Mark { revision: Revision(revision), stamp }: Mark) {
+        self.stamp.store(stamp, Ordering::Relaxed);
+        self.revision.store(revision, Ordering::Release);
+    }
+}
+
 impl Known {
     pub(super) fn new() -> Self {
         Self {
-            marks: RwLock::default(),
+            domains: ArcSwap::default(),
+            writing: Mutex::default(),
             timeline: AtomicU64::new(0),
             freshness: AtomicU8::new(EXPIRED),
             changed: watch::Sender::new(()),
@@ -56,8 +84,11 @@ impl Known {
     }
 
     pub(super) fn revision(&self, domain_id: &str) -> Revision {
-        let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
-        marks.get(domain_id).map(|mark| mark.revision).unwrap_or_default()
+        self.domains.load().get(domain_id).map(|domain| domain.mark().revision).unwrap_or_default()
+    }
+
+    fn write(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn timeline(&self) -> u64 {
@@ -80,8 +111,8 @@ impl Known {
     /// If it is older, or another revision of the number that is known.
     pub(super) fn learn_read(&self, domain_id: &str, before: Revision, mark: Mark) -> Result<(), Diverged> {
         let known = {
-            let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
-            marks.get(domain_id).copied().unwrap_or_default()
+            let _writing = self.write();
+            self.domains.load().get(domain_id).map(|domain| domain.mark()).unwrap_or_default()
         };
         if mark.revision > known.revision {
             self.learn([(domain_id.to_owned(), mark)]);
@@ -92,9 +123,9 @@ impl Known {
 
     /// Of these, the domains that are known at a later revision, each with that revision.
     pub(super) fn later_known(&self, seen: &[(String, Mark)]) -> HashMap<String, Revision> {
-        let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
+        let domains = self.domains.load();
         let later = seen.iter().filter_map(|(domain_id, mark)| {
-            let known = marks.get(domain_id.as_str())?.revision;
+            let known = domains.get(domain_id.as_str())?.mark().revision;
             (known > mark.revision).then(|| (domain_id.clone(), known))
         });
         later.collect()
@@ -111,17 +142,25 @@ impl Known {
         update: impl Fn(&Mark, &Mark) -> Update,
     ) {
         let (mut news, mut is_otherwise) = (0, false);
-        let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
+        let writing = self.write();
+        let current = self.domains.load_full();
+        let mut domains: Cow<'_, Domains> = Cow::Borrowed(&current);
         for (domain_id, mark) in learned {
-            let known = marks.entry(domain_id.into_boxed_str()).or_default();
-            let update = update(known, &mark);
+            let domain = match domains.get(domain_id.as_str()) {
+                Some(domain) => domain.clone(),
+                None => domains.to_mut().entry(domain_id.into()).or_default().clone(),
+            };
+            let update = update(&domain.mark(), &mark);
             if update != Update::None {
-                *known = mark;
+                domain.set(mark);
                 news += 1;
             }
             is_otherwise |= update == Update::Otherwise;
         }
-        drop(marks);
+        if let Cow::Owned(domains) = domains {
+            self.domains.store(Arc::new(domains));
+        }
+        drop(writing);
         if is_otherwise {
             self.timeline.fetch_add(1, Ordering::Release);
             tracing::warn!("the database has lost changes that were known: all policies are read anew");
@@ -133,7 +172,7 @@ impl Known {
     }
 
     pub(super) fn counters(&self) -> StoreCounters {
-        let domains = self.marks.read().unwrap_or_else(PoisonError::into_inner).len();
+        let domains = self.domains.load().len();
         StoreCounters {
             age: self.asked.age(),
             domains: u64::try_from(domains).unwrap_or(u64::MAX),
