@@ -12,7 +12,7 @@
 //! Pure: no I/O, no clock.
 
 pub use applicable::Applicable;
-pub use compile::{CompiledPolicy, CompiledStatement};
+pub use compile::{CompiledPolicy, CompiledStatement, Compiler};
 pub use condition::{Condition, ConditionFault, Key, KeyFault, Kind, Likeness};
 pub use document::{Actions, Dependency, Document, MAX_BYTES, Statement, Version};
 pub(crate) use error::shorten;

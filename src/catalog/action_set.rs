@@ -24,6 +24,17 @@ impl ActionSet {
         }
     }
 
+    /// Adds all actions of another set over the same catalog.
+    pub fn extend(&mut self, other: &Self) {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
+    }
+
+    /// Whether no action is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
     /// Whether the action is in the set.
     #[must_use]
     pub fn contains(&self, action: ActionId) -> bool {
@@ -57,5 +68,10 @@ mod tests {
         let held: Vec<usize> = set.iter().map(ActionId::index).collect();
         assert_eq!(held, [0, 63, 64, 129]);
         assert!(!set.contains(ActionId::new(60_000)));
+        let mut both = ActionSet::empty(130);
+        assert!(both.is_empty() && !set.is_empty());
+        both.insert(ActionId::new(1));
+        both.extend(&set);
+        assert_eq!(both.iter().map(ActionId::index).collect::<Vec<_>>(), [0, 1, 63, 64, 129]);
     }
 }

@@ -1,6 +1,10 @@
 //! Compiles a policy document against the catalog: patterns become sets of actions.
 
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
+
+use rapidhash::quality::RandomState;
 
 use super::condition::{Condition, Teller};
 use super::document::{Actions, Document, Statement};
@@ -45,21 +49,76 @@ impl CompiledPolicy {
         Self { name: name.into(), statements: Box::default(), depends: Box::default() }
     }
 
-    /// Compiles a document.
+    /// Compiles one document. For many, a [`Compiler`] is faster.
     #[must_use]
     pub fn compile(name: &str, document: &Document, catalog: &Catalog) -> Self {
+        Compiler::new(catalog).compile(name, document)
+    }
+}
+
+/// Compiles documents against a catalog. It remembers what patterns cover: policies have most of theirs in common.
+#[derive(Debug)]
+pub struct Compiler<'c> {
+    pub(super) catalog: &'c Catalog,
+    covered: HashMap<Pattern, Rc<ActionSet>, RandomState>,
+}
+
+impl<'c> Compiler<'c> {
+    /// One that has compiled nothing yet.
+    #[must_use]
+    pub fn new(catalog: &'c Catalog) -> Self {
+        Self { catalog, covered: HashMap::default() }
+    }
+
+    /// Compiles a document.
+    #[must_use]
+    pub fn compile(&mut self, name: &str, document: &Document) -> CompiledPolicy {
         let statements = document.statements.iter().map(|statement| {
-            let actions = actions(statement, catalog);
+            let actions = self.actions(statement);
             CompiledStatement {
                 effect: statement.effect,
-                served: served(&statement.conditions, &actions, catalog),
+                served: served(&statement.conditions, &actions, self.catalog),
                 actions,
                 resources: statement.resources.clone().map(Vec::into_boxed_slice),
                 conditions: statement.conditions.clone().into(),
             }
         });
+        let statements = statements.collect();
         let depends = document.depends.iter().map(|role| role.display_name.as_str().into());
-        Self { name: name.into(), statements: statements.collect(), depends: depends.collect() }
+        CompiledPolicy { name: name.into(), statements, depends: depends.collect() }
+    }
+
+    /// The actions that a statement is about.
+    fn actions(&mut self, statement: &Statement) -> ActionSet {
+        match &statement.actions {
+            Actions::Of(patterns) => self.covered_by_any(patterns),
+            Actions::AllBut(patterns) => {
+                let covered = self.covered_by_any(patterns);
+                let mut others = ActionSet::empty(self.catalog.action_count());
+                let ids = self.catalog.actions().map(|(id, _)| id);
+                ids.filter(|id| !covered.contains(*id)).for_each(|id| others.insert(id));
+                others
+            }
+        }
+    }
+
+    fn covered_by_any(&mut self, patterns: &[Pattern]) -> ActionSet {
+        let mut set = ActionSet::empty(self.catalog.action_count());
+        patterns.iter().for_each(|pattern| set.extend(&self.covered(pattern)));
+        set
+    }
+
+    /// The actions that a pattern covers.
+    pub(super) fn covered(&mut self, pattern: &Pattern) -> Rc<ActionSet> {
+        if let Some(set) = self.covered.get(pattern) {
+            return set.clone();
+        }
+        let mut set = ActionSet::empty(self.catalog.action_count());
+        let actions = self.catalog.actions().filter(|(_, action)| pattern.covers(action));
+        actions.for_each(|(id, _)| set.insert(id));
+        let set = Rc::new(set);
+        self.covered.insert(pattern.clone(), set.clone());
+        set
     }
 }
 
@@ -112,20 +171,4 @@ fn served(conditions: &[Condition], actions: &ActionSet, catalog: &Catalog) -> O
         }
     }
     Some(served)
-}
-
-/// The actions that a statement is about.
-fn actions(statement: &Statement, catalog: &Catalog) -> ActionSet {
-    let mut set = ActionSet::empty(catalog.action_count());
-    for (id, action) in catalog.actions() {
-        let covers = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.covers(action));
-        let is_about = match &statement.actions {
-            Actions::Of(patterns) => covers(patterns),
-            Actions::AllBut(patterns) => !covers(patterns),
-        };
-        if is_about {
-            set.insert(id);
-        }
-    }
-    set
 }

@@ -14,7 +14,7 @@ use crate::catalog::Action;
 const MAX_CHARACTERS: usize = 128;
 
 /// An action pattern, compiled: its segments, folded to lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
     segments: Vec<Box<str>>,
     /// Whether segments may follow: the last one is a `*` that stands for all of them.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::compile::CompiledPolicy;
+use super::compile::{CompiledPolicy, Compiler};
 use super::document::Document;
 use super::error::DocumentError;
 use crate::catalog::Catalog;
@@ -60,8 +60,9 @@ pub type SystemPolicies = HashMap<Arc<str>, Arc<CompiledPolicy>>;
 ///
 /// None in practice: a test compiles them.
 pub fn compile(catalog: &Catalog) -> Result<SystemPolicies, Vec<DocumentError>> {
+    let mut compiler = Compiler::new(catalog);
     let compiled = |(name, text): &(&str, &str)| {
-        let policy = CompiledPolicy::compile(name, &Document::parse(text)?, catalog);
+        let policy = compiler.compile(name, &Document::parse(text)?);
         Ok((policy.name.clone(), Arc::new(policy)))
     };
     SYSTEM_POLICIES.iter().map(compiled).collect()

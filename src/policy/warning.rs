@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::compile::{CompiledPolicy, CompiledStatement};
+use super::compile::{CompiledPolicy, CompiledStatement, Compiler};
 use super::condition::Condition;
 use super::document::{Actions, Document, Statement};
 use super::error::shorten;
@@ -53,19 +53,22 @@ pub enum Doubt {
 const AGE: &str = "g:MFAAge";
 const PRESENT: &str = "g:MFAPresent";
 
-/// What is doubtful in a document, and the policy that it compiles to. `is_policy` tells whether a policy of a name exists.
+/// What is doubtful in a document, and the policy that the compiler made of it. `is_policy` tells whether a policy of a name
+/// exists.
 #[must_use]
 pub fn warnings(
     document: &Document,
     policy: &CompiledPolicy,
-    catalog: &Catalog,
+    compiler: &mut Compiler<'_>,
     is_policy: impl Fn(&str) -> bool,
 ) -> Vec<DocumentWarning> {
     let mut warnings = Vec::new();
     for (index, (statement, compiled)) in document.statements.iter().zip(&policy.statements).enumerate() {
-        let of_statement = idle_patterns(statement, catalog)
-            .chain(idle_types(compiled, catalog))
-            .chain(foreign_keys(compiled, catalog))
+        let idle_patterns = idle_patterns(statement, compiler);
+        let of_statement = idle_patterns
+            .into_iter()
+            .chain(idle_types(compiled, compiler.catalog))
+            .chain(foreign_keys(compiled, compiler.catalog))
             .chain(ages_alone(compiled));
         warnings.extend(of_statement.map(|(member, doubt)| DocumentWarning {
             path: format!("$.Statement[{index}].{member}"),
@@ -82,34 +85,36 @@ pub fn warnings(
 }
 
 /// The patterns that cover no action of the catalog.
-fn idle_patterns(statement: &Statement, catalog: &Catalog) -> impl Iterator<Item = (String, Doubt)> {
+fn idle_patterns(statement: &Statement, compiler: &mut Compiler<'_>) -> Vec<(String, Doubt)> {
     let (member, patterns) = match &statement.actions {
         Actions::Of(patterns) => ("Action", patterns),
         Actions::AllBut(patterns) => ("NotAction", patterns),
     };
-    let idle = patterns
-        .iter()
-        .enumerate()
-        .filter(|(_, pattern)| !catalog.actions().any(|(_, action)| pattern.covers(action)));
-    idle.map(move |(index, pattern)| {
+    let idle = patterns.iter().enumerate().filter(|(_, pattern)| compiler.covered(pattern).is_empty());
+    let idle = idle.map(|(index, pattern)| {
         (format!("{member}[{index}]"), Doubt::IdlePattern(shorten(&pattern.to_string())))
-    })
+    });
+    idle.collect()
 }
 
 /// The resources whose type covers nothing that the statement's actions touch, as far as operations tell.
 fn idle_types(statement: &CompiledStatement, catalog: &Catalog) -> impl Iterator<Item = (String, Doubt)> {
+    // A list of resources is mostly of one service.
+    let mut of_service: Option<(&str, BTreeSet<Option<&Text>>)> = None;
     let resources = statement.resources.iter().flatten().enumerate();
-    resources.filter_map(|(index, resource)| {
+    resources.filter_map(move |(index, resource)| {
         let ResourcePattern::Parts(parts) = resource else { return None };
         let (service, kind) = parts.service_and_kind();
-        let touched = || touched_types(statement, service, catalog);
+        let (_, touched) = match of_service.take() {
+            Some(known) if known.0 == service => of_service.insert(known),
+            _ => of_service.insert((service, touched_types(statement, service, catalog).collect())),
+        };
         // What names no object has a literal `*` for its type.
         let covers =
-            |touched: Option<&Text>| glob(kind.as_bytes(), touched.map_or("*", |kind| kind).as_bytes());
-        if touched().any(covers) {
+            |touched: &Option<&Text>| glob(kind.as_bytes(), touched.map_or("*", |kind| kind).as_bytes());
+        if touched.iter().any(covers) {
             return None;
         }
-        let touched: BTreeSet<Option<&Text>> = touched().collect();
         let unnamed = touched.contains(&None).then(|| "`*` where a call names no object".to_owned());
         let touched: Vec<String> = touched.iter().flatten().map(ToString::to_string).chain(unnamed).collect();
         let is_known = !touched.is_empty();
@@ -168,8 +173,9 @@ mod tests {
         let catalog = Catalog::published().unwrap();
         for (name, text) in system::SYSTEM_POLICIES {
             let document = Document::parse(text).unwrap();
-            let policy = CompiledPolicy::compile(name, &document, &catalog);
-            for DocumentWarning { path, doubt } in warnings(&document, &policy, &catalog, |_| false) {
+            let mut compiler = Compiler::new(&catalog);
+            let policy = compiler.compile(name, &document);
+            for DocumentWarning { path, doubt } in warnings(&document, &policy, &mut compiler, |_| false) {
                 assert!(matches!(doubt, Doubt::IdlePattern(_)), "{name}: {path}: {doubt}");
             }
         }

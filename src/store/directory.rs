@@ -41,7 +41,7 @@ mod write;
 
 use files::Listing;
 use loads::Loads;
-use read::Keep;
+use read::{Hands, Keep};
 
 /// The most faults or warnings that are shown at once.
 const MAX_SHOWN: usize = 100;
@@ -117,7 +117,7 @@ impl DirectoryStore {
             loads: Loads::new(),
             last_seen: Mutex::new(None),
         };
-        match store.reload() {
+        match store.load_with(Hands::All) {
             Ok(Change::None | Change::Loaded) => Ok(store),
             Err(faults) => Err(OpenError::Faults { root: store.root, faults }),
         }
@@ -129,16 +129,20 @@ impl DirectoryStore {
     ///
     /// Every fault of the directory. The last good state stays, and [`PolicyStore::health`] shows the faults.
     pub fn reload(&self) -> Result<Change, Faults> {
-        let outcome = self.load_again();
+        self.load_with(Hands::One)
+    }
+
+    fn load_with(&self, hands: Hands) -> Result<Change, Faults> {
+        let outcome = self.load_again(hands);
         self.loads.count(&outcome);
         outcome
     }
 
-    fn load_again(&self) -> Result<Change, Faults> {
+    fn load_again(&self, hands: Hands) -> Result<Change, Faults> {
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Until it is known what was read, it is worth another try.
         *last_seen = None;
-        let (listing, reading) = read::read(&self.root, &self.catalog, &self.system, Keep::Compiled);
+        let (listing, reading) = read::read(&self.root, &self.catalog, &self.system, Keep::Compiled, hands);
         *last_seen = listing;
         if !reading.faults.is_empty() {
             let faults = Faults(reading.faults);

@@ -16,7 +16,7 @@ use crate::grpc::status::{CallError, invalid};
 use crate::grpc::{parse, pb};
 use crate::pdp::DecideError;
 use crate::policy::system::is_system_policy;
-use crate::policy::{Applicable, CompiledPolicy, Document, Grant, PolicySet, warnings};
+use crate::policy::{Applicable, CompiledPolicy, Compiler, Document, Grant, PolicySet, warnings};
 use crate::request::{Identity, Request, Subject};
 use crate::store::cache::LoadedPolicies;
 use crate::store::content::{GrantEntry, SubjectEntry};
@@ -68,9 +68,10 @@ impl PolicyAdmin {
             false => caller.wait(self.administration.existing_policies(domain_id, &roles)).await?,
         };
         let catalog = self.pdp.catalog();
-        let compiled = CompiledPolicy::compile("", document, catalog);
+        let mut compiler = Compiler::new(catalog);
+        let compiled = compiler.compile("", document);
         let is_policy = |name: &str| is_system_policy(name) || own.iter().any(|own| own == name);
-        Ok(warnings(document, &compiled, catalog, is_policy).into_iter().map(render::finding).collect())
+        Ok(warnings(document, &compiled, &mut compiler, is_policy).into_iter().map(render::finding).collect())
     }
 
     pub(super) async fn simulate(

@@ -207,6 +207,11 @@ pub(super) fn role(path: &Path, kind: Kind) -> Result<Option<Role>, &'static str
 }
 
 impl Role {
+    pub(super) fn domain_id(&self) -> &str {
+        let (Self::Grants { domain_id } | Self::Policy { domain_id, .. }) = self;
+        domain_id
+    }
+
     fn max_bytes(&self) -> usize {
         match self {
             Self::Grants { .. } => MAX_GRANTS_BYTES,

@@ -1,20 +1,22 @@
 //! Reads a policy directory as a whole: domains, or every fault.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
-use super::fault::{Fault, Place};
+use super::fault::Fault;
 use super::files::{self, Kind, Listing, Role, Unread};
-use super::grants::{self, GrantsFile};
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
-use crate::policy::{CompiledPolicy, Document, DocumentError, Grant, shorten, system, warnings};
-use crate::store::content::{DomainContent, GrantEntry, ScopeEntry, SubjectEntry};
+use crate::policy::{CompiledPolicy, Compiler, DocumentError, Grant, system};
+use crate::store::content::SubjectEntry;
 use crate::store::plan::Contents;
+use domain::{DomainFiles, DomainReader, PolicyFile};
 
+pub(super) use hands::Hands;
+
+mod domain;
+mod hands;
 mod rehearsal;
 
 /// How often a directory that changes while it is read is read again.
@@ -94,13 +96,15 @@ pub(super) fn read(
     catalog: &Catalog,
     system: &SystemPolicies,
     keep: Keep,
+    hands: Hands,
 ) -> (Option<Listing>, Reading) {
     let mut before = match files::list(root) {
         Ok(listing) => listing,
         Err(fault) => return (None, Reading { faults: vec![fault], ..Default::default() }),
     };
     for _ in 0..MAX_ATTEMPTS {
-        let reading = Reader { root, catalog, system, keep, reading: Reading::default() }.read(&before);
+        let reading =
+            Reader { root, catalog, system, keep, hands, reading: Reading::default() }.read(&before);
         match files::list(root) {
             Ok(after) if after == before => {
                 // What could not be read this time may be the next time, and what was just written may be written
@@ -123,7 +127,7 @@ impl Reading {
     /// If the built-in policies do not compile, which a test rules out.
     pub fn of(root: &Path, catalog: &Catalog) -> Result<Self, Vec<DocumentError>> {
         let system = system::compile(catalog)?;
-        Ok(read(root, catalog, &system, Keep::Compiled).1)
+        Ok(read(root, catalog, &system, Keep::Compiled, Hands::All).1)
     }
 
     /// Reads a directory and keeps what is written in it.
@@ -133,16 +137,19 @@ impl Reading {
     /// If the built-in policies do not compile, which a test rules out.
     pub fn with_contents(root: &Path, catalog: &Catalog) -> Result<Self, Vec<DocumentError>> {
         let system = system::compile(catalog)?;
-        Ok(read(root, catalog, &system, Keep::Contents).1)
+        Ok(read(root, catalog, &system, Keep::Contents, Hands::All).1)
     }
 }
 
-impl DomainContent {
-    fn take_grants(&mut self, file: &GrantsFile) {
-        for group in &file.groups {
-            self.groups.insert(group.id.clone(), group.members.iter().cloned().collect());
-        }
-        self.grants.extend(file.grants.iter().cloned());
+impl Reading {
+    fn extend(&mut self, other: Self) {
+        self.domains.extend(other.domains);
+        self.faults.extend(other.faults);
+        self.warnings.extend(other.warnings);
+        self.is_partial |= other.is_partial;
+        self.policy_count += other.policy_count;
+        self.grant_count += other.grant_count;
+        self.contents.extend(other.contents);
     }
 }
 
@@ -151,34 +158,8 @@ struct Reader<'a> {
     catalog: &'a Catalog,
     system: &'a SystemPolicies,
     keep: Keep,
+    hands: Hands,
     reading: Reading,
-}
-
-/// The files of one domain.
-#[derive(Default)]
-struct DomainFiles {
-    policies: Vec<(PathBuf, String, String)>,
-    grants: Option<(PathBuf, String)>,
-    digest: Sha256,
-}
-
-impl DomainFiles {
-    fn take(&mut self, path: PathBuf, role: Role, text: String) {
-        // Lengths keep two files from looking like another two.
-        for part in [path.as_os_str().as_encoded_bytes(), text.as_bytes()] {
-            self.digest.update((part.len() as u64).to_le_bytes());
-            self.digest.update(part);
-        }
-        match role {
-            Role::Grants { .. } => self.grants = Some((path, text)),
-            Role::Policy { name, .. } => self.policies.push((path, name, text)),
-        }
-    }
-
-    /// The names of the policies.
-    fn names(&self) -> HashSet<String> {
-        self.policies.iter().map(|(_, name, _)| name.clone()).collect()
-    }
 }
 
 impl Reader<'_> {
@@ -192,133 +173,47 @@ impl Reader<'_> {
         for domain_id in folders.filter_map(|(path, _)| path.to_str()) {
             domains.entry(domain_id.to_owned()).or_default();
         }
-        for (path, role) in roles {
-            self.file(&mut domains, path, role);
+        let root = self.root;
+        let read =
+            |(): &mut (), (path, role): (PathBuf, Role)| (files::read_text(root, &path, &role), path, role);
+        for (text, path, role) in self.hands.map(roles, || (), read) {
+            match text {
+                Ok(text) => domains.entry(role.domain_id().to_owned()).or_default().take(path, role, text),
+                Err(Unread::Content(fault)) => self.reading.faults.push(fault),
+                Err(Unread::Io(fault)) => {
+                    self.reading.is_partial = true;
+                    self.reading.faults.push(fault);
+                }
+            }
         }
         if domains.is_empty() {
             let expected = "expected a folder per domain: `<domain_id>/grants.toml`, found none";
             self.reading.faults.push(Fault::of(self.root, expected));
         }
-        for (domain_id, files) in domains {
-            self.domain(domain_id, files);
-        }
+        self.domains(domains);
         self.reading.faults.sort_by(|a, b| a.file.cmp(&b.file));
         self.reading
     }
 
-    fn file(&mut self, domains: &mut BTreeMap<String, DomainFiles>, path: PathBuf, role: Role) {
-        let text = match files::read_text(self.root, &path, &role) {
-            Ok(text) => text,
-            Err(Unread::Content(fault)) => return self.reading.faults.push(fault),
-            Err(Unread::Io(fault)) => {
-                self.reading.is_partial = true;
-                return self.reading.faults.push(fault);
-            }
+    /// Reads what is in the files: first all policies, wherever they are, then each domain.
+    fn domains(&mut self, domains: BTreeMap<String, DomainFiles>) {
+        let (system, keep, catalog) = (self.system, self.keep, self.catalog);
+        let (mut readers, mut policies) = (Vec::new(), Vec::new());
+        for (index, (domain_id, files)) in domains.into_iter().enumerate() {
+            let (reader, own) = DomainReader::new(domain_id, files, system, keep);
+            readers.push(reader);
+            policies.extend(own.into_iter().map(|policy| (index, policy)));
+        }
+        let read = |compiler: &mut Compiler<'_>, (index, policy): (usize, PolicyFile)| {
+            let reader: Option<&DomainReader<'_>> = readers.get(index);
+            (index, policy.read(compiler, |name| reader.is_some_and(|reader| reader.is_policy(name))))
         };
-        let (Role::Grants { domain_id } | Role::Policy { domain_id, .. }) = &role;
-        domains.entry(domain_id.clone()).or_default().take(path, role, text);
-    }
-
-    fn domain(&mut self, domain_id: String, files: DomainFiles) {
-        let (system, names) = (self.system, files.names());
-        let mut domain = Domain { digest: files.digest.finalize().into(), ..Default::default() };
-        let mut content = (self.keep == Keep::Contents).then(DomainContent::default);
-        // A policy with faults of its own is no unknown policy.
-        let is_policy = |name: &str| system.contains_key(name) || names.contains(name);
-        for (path, name, text) in files.policies {
-            self.reading.policy_count += 1;
-            if let Some(policy) = self.policy(&path, &name, &text, is_policy) {
-                domain.policies.insert(name.clone(), Arc::new(policy));
-            }
-            if let Some(content) = &mut content {
-                content.policies.insert(name, text);
+        for (index, policy) in self.hands.map(policies, || Compiler::new(catalog), read) {
+            if let Some(reader) = readers.get_mut(index) {
+                reader.take(policy);
             }
         }
-        let Some((path, text)) = files.grants else {
-            let expected = "expected a file `grants.toml`: an empty one if the domain has no grants";
-            return self.reading.faults.push(Fault::of(domain_id, expected));
-        };
-        match grants::parse(&path, &text, is_policy) {
-            Ok(file) => {
-                if let Some(content) = &mut content {
-                    content.take_grants(&file);
-                }
-                self.grants(&path, &mut domain, file);
-            }
-            Err(faults) => self.reading.faults.extend(faults),
-        }
-        self.reading.contents.extend(content.map(|content| (domain_id.clone(), content)));
-        self.reading.domains.insert(domain_id, domain);
-    }
-
-    fn policy(
-        &mut self,
-        path: &Path,
-        name: &str,
-        text: &str,
-        is_policy: impl Fn(&str) -> bool,
-    ) -> Option<CompiledPolicy> {
-        if system::is_system_policy(name) {
-            let expected = "expected another name: a system policy has this one, in whatever letter case";
-            self.reading.faults.push(Fault::of(path, expected));
-        }
-        let compiled = Document::parse(text).map(|document| {
-            let policy = CompiledPolicy::compile(name, &document, self.catalog);
-            let warnings = warnings(&document, &policy, self.catalog, is_policy).into_iter();
-            self.reading.warnings.extend(
-                warnings.map(|warning| Fault::of(path, warning.doubt).at(Place::JsonPath(warning.path))),
-            );
-            policy
-        });
-        match compiled {
-            Ok(policy) => Some(policy),
-            Err(errors) => {
-                let faults = errors
-                    .into_iter()
-                    .map(|error| Fault::of(path, error.fault).at(Place::JsonPath(error.path)));
-                self.reading.faults.extend(faults);
-                None
-            }
-        }
-    }
-
-    fn grants(&mut self, path: &Path, domain: &mut Domain, file: GrantsFile) {
-        let groups: HashSet<String> = file.groups.iter().map(|group| group.id.clone()).collect();
-        for group in file.groups {
-            for member in group.members {
-                domain.groups_by_user.entry(member).or_default().push(group.id.clone());
-            }
-        }
-        self.reading.grant_count += file.grants.len();
-        for GrantEntry { subject, policy: name, scope } in file.grants {
-            self.warn_of_grant(path, &groups, &subject, &scope);
-            let policy = domain.policies.get(&name).or_else(|| self.system.get(name.as_str()));
-            let Some(policy) = policy.cloned() else {
-                // The policy has faults of its own, so the directory is not loaded.
-                continue;
-            };
-            let grant = Grant { policy, scope: scope.into() };
-            domain.grants.entry(subject).or_default().push(grant);
-        }
-    }
-
-    fn warn_of_grant(
-        &mut self,
-        path: &Path,
-        groups: &HashSet<String>,
-        subject: &SubjectEntry,
-        scope: &ScopeEntry,
-    ) {
-        if let SubjectEntry::Group(id) = subject
-            && !groups.contains(id)
-        {
-            let id = shorten(id);
-            let warning = format!("group `{id}` has no members here: only requests that name it are in it");
-            self.reading.warnings.push(Fault::of(path, warning));
-        }
-        if matches!(scope, ScopeEntry::Domain) {
-            let warning = "the scope \"domain\" is for global services: such a grant never applies to ECS";
-            self.reading.warnings.push(Fault::of(path, warning));
-        }
+        let readings = self.hands.map(readers, || (), |(), reader| reader.read());
+        readings.into_iter().for_each(|reading| self.reading.extend(reading));
     }
 }

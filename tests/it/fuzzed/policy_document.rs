@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use ecs_authz::catalog::{Body, Catalog};
 use ecs_authz::decision::{Decision, DenyReason, DependencyMode, Effect};
 use ecs_authz::policy::{
-    Actions, Applicable, CompiledPolicy, Document, Grant, MAX_BYTES, PolicySet, ResourcePattern, Scene,
-    Scope, Setting, Statement, Version, evaluate, warnings,
+    Actions, Applicable, CompiledPolicy, Compiler, Document, Grant, MAX_BYTES, PolicySet, ResourcePattern,
+    Scene, Scope, Setting, Statement, Version, evaluate, warnings,
 };
 use ecs_authz::request::{Context, PrincipalParts, Request, RequestParts};
 use serde_json::{Value, json};
@@ -36,8 +36,9 @@ pub(crate) fn holds(input: &[u8]) {
 }
 
 fn its_warnings_are_lines_with_a_place(document: &Document) {
-    let policy = CompiledPolicy::compile("p", document, &CATALOG);
-    for warning in warnings(document, &policy, &CATALOG, |_| false) {
+    let mut compiler = Compiler::new(&CATALOG);
+    let policy = compiler.compile("p", document);
+    for warning in warnings(document, &policy, &mut compiler, |_| false) {
         assert!(
             ["$.Statement[", "$.Depends["].iter().any(|start| warning.path.starts_with(start)),
             "{warning:?}"

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DomainFiles, Keep, Reader, Reading};
+use super::domain::DomainFiles;
+use super::{Hands, Keep, Reader, Reading};
 use crate::catalog::Catalog;
 use crate::policy::{DocumentError, system};
 use crate::store::content::DomainContent;
@@ -22,8 +23,8 @@ impl Reading {
         catalog: &Catalog,
     ) -> Result<Vec<Fault>, Vec<DocumentError>> {
         let system = system::compile(catalog)?;
-        let (root, keep, reading) = (Path::new(""), Keep::Compiled, Self::default());
-        let mut reader = Reader { root, catalog, system: &system, keep, reading };
+        let (root, keep, hands) = (Path::new(""), Keep::Compiled, Hands::One);
+        let mut reader = Reader { root, catalog, system: &system, keep, hands, reading: Self::default() };
         for (domain_id, content) in domains {
             reader.rehearse(domain_id, content);
         }
@@ -50,7 +51,7 @@ impl Reader<'_> {
             let role = Role::Policy { domain_id: domain_id.to_owned(), name: name.clone() };
             self.rehearse_file(&mut files, path, role, text.clone());
         }
-        self.domain(domain_id.to_owned(), files);
+        self.domains([(domain_id.to_owned(), files)].into());
     }
 
     fn rehearse_file(&mut self, files: &mut DomainFiles, path: String, role: Role, text: String) {
