@@ -4,7 +4,7 @@
 //!   Times are those of the machine and of its day; what holds are the ratios.
 //! - `--bench --instructions`: instructions of a call, by valgrind.
 //! - `--goals table`, `markdown` or `json`: the goals, and what all benches found of them.
-//! - `--null stock`, `--null same-build` and `--load PLAN` are the processes that it starts.
+//! - `--null stock`, `--null same-build`, `--load PLAN` and `--spin` are the processes that it starts.
 //! - Without an argument, as `cargo test --all-targets` runs it: checks its own arithmetic, and has every server answer a little.
 #![expect(clippy::print_stderr, reason = "progress is told where it is run")]
 
@@ -43,6 +43,10 @@ fn main() -> Outcome<()> {
         ["--null", "stock"] => stock::stock(),
         ["--null", "same-build"] => stock::same_build(),
         ["--load", plan] => load::run(plan),
+        ["--spin"] => {
+            process::spin();
+            Ok(())
+        }
         ["--goals", form] => tell_goals(form),
         _ if arguments.contains(&"--instructions") => count_instructions(),
         _ if arguments.contains(&"--bench") => measure(),

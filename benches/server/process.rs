@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::{env, fs, thread};
 
 use super::Outcome;
 use super::plan::{Load, Outcomes, Plan};
@@ -94,9 +94,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // After `end` there is nothing left of it.
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
+        end(&mut self.child);
     }
 }
 
@@ -109,7 +107,7 @@ pub(super) struct LoadGenerator {
 
 impl LoadGenerator {
     pub(super) fn start(plan: &Plan) -> Outcome<Self> {
-        let mut command = command(Core::Client, std::env::current_exe()?);
+        let mut command = command(Core::Client, env::current_exe()?);
         command.args(["--load", &serde_json::to_string(plan)?]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let tell = child.stdin.take().ok_or("no standard input")?;
@@ -153,9 +151,47 @@ impl LoadGenerator {
 
 impl Drop for LoadGenerator {
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+/// Keeps both cores from going to sleep between the calls of a load that makes one at a time: on a virtual machine, waking up takes
+/// longer than the call. Whatever else runs goes before it.
+pub(super) struct Spinners(Vec<Child>);
+
+impl Spinners {
+    pub(super) fn start() -> Outcome<Self> {
+        let start = |core| {
+            let mut command = command(core, "chrt");
+            command.args(["--idle", "0"]).arg(env::current_exe()?).arg("--spin");
+            Outcome::Ok(command.stdin(Stdio::null()).spawn()?)
+        };
+        let mut spinners = Self(Vec::new());
+        for core in [Core::Server, Core::Client] {
+            spinners.0.push(start(core)?);
+        }
+        Ok(spinners)
+    }
+}
+
+impl Drop for Spinners {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(end);
+    }
+}
+
+/// What a spinner does, a minute at most.
+pub(super) fn spin() {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(60) {
+        std::hint::spin_loop();
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself.
+    let _gone = child.kill();
+    let _gone = child.wait();
 }
 
 /// The first figure of `schedstat`.

@@ -4,7 +4,7 @@ use std::env;
 
 use super::plan::{Load, Method, Outcomes, Plan};
 use super::policies;
-use super::process::LoadGenerator;
+use super::process::{LoadGenerator, Spinners};
 use super::subject::{Site, Subject, Under};
 use super::{Outcome, progress};
 
@@ -140,6 +140,8 @@ impl Rounds {
         };
         let mut generator = LoadGenerator::start(&plan)?;
         for series in self.series.iter_mut().filter(|series| series.subject == subject) {
+            let is_alone = series.load.connections * series.load.in_flight == 1;
+            let _awake = is_alone.then(Spinners::start).transpose()?;
             generator.warm_up()?;
             let before = server.cpu_nanoseconds()?;
             let outcomes = generator.go()?;
