@@ -104,6 +104,8 @@ pub(super) struct Measured {
     pub(super) times: Histogram,
     pub(super) compared: usize,
     pub(super) denied: usize,
+    /// Of all messages together.
+    pub(super) answer_bytes: usize,
 }
 
 struct Run<'w> {
@@ -167,6 +169,7 @@ impl Run<'_> {
         measured.times.record(u64::try_from(began.elapsed().as_nanos())?);
         measured.compared += compared.decisions;
         measured.denied += compared.denied;
+        measured.answer_bytes += answer.len();
         Ok(())
     }
 }

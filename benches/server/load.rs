@@ -50,6 +50,7 @@ async fn measure(plan: &Plan, load: Load, requests: &Requests) -> Outcome<()> {
     let outcomes = Outcomes {
         compared: warm.compared + measured.compared,
         denied: warm.denied + measured.denied,
+        answer_bytes: measured.answer_bytes as f64 / load.calls as f64,
         seconds: began.elapsed().as_secs_f64(),
         p50_nanoseconds: measured.times.quantile(0.5),
         p99_nanoseconds: measured.times.quantile(0.99),

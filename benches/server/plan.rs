@@ -86,6 +86,8 @@ pub(super) struct Outcomes {
     pub(super) compared: usize,
     /// How many of them were denials.
     pub(super) denied: usize,
+    /// The mean size of a message.
+    pub(super) answer_bytes: f64,
     pub(super) seconds: f64,
     pub(super) p50_nanoseconds: u64,
     pub(super) p99_nanoseconds: u64,

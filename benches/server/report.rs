@@ -119,6 +119,7 @@ pub(super) fn json(rounds: &Rounds, sizes: Sizes) -> Outcome<Value> {
             "cpu_nanoseconds": line.cpu, "cpu_ratio": line.cpu_ratio,
             "p50_nanoseconds": line.p50, "p50_ratio": line.p50_ratio,
             "p99_nanoseconds": line.p99, "p99_ratio": line.p99_ratio,
+            "answer_bytes": median(line.series.figures(|sample| sample.outcomes.answer_bytes)),
         })
     };
     let body = |subject: Subject| {
