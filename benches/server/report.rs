@@ -29,14 +29,20 @@ struct Line {
 impl Line {
     fn new(series: &Series, rounds: &Rounds) -> Self {
         let reference = rounds.of(Subject::Stock, &series.reference()).unwrap_or(series);
+        // How long a batch takes says nothing beside a single call.
+        let is_alike = reference.load.method == series.load.method;
         let both = |figure: fn(&Sample) -> f64| {
             let own = series.figures(figure);
             let ratio = ratio(&own, &reference.figures(figure));
             (median(own), ratio)
         };
+        let latency = |figure| {
+            let (own, ratio) = both(figure);
+            (own, if is_alike { ratio } else { f64::NAN })
+        };
         let (cpu, cpu_ratio) = both(|sample| sample.cpu_nanoseconds);
-        let (p50, p50_ratio) = both(|sample| sample.outcomes.p50_nanoseconds as f64);
-        let (p99, p99_ratio) = both(|sample| sample.outcomes.p99_nanoseconds as f64);
+        let (p50, p50_ratio) = latency(|sample| sample.outcomes.p50_nanoseconds as f64);
+        let (p99, p99_ratio) = latency(|sample| sample.outcomes.p99_nanoseconds as f64);
         Self { series: series.clone(), cpu, cpu_ratio, p50, p50_ratio, p99, p99_ratio }
     }
 
@@ -63,7 +69,7 @@ pub(super) fn table(rounds: &Rounds, sizes: Sizes) -> String {
     );
     // INVARIANT: writing to a string does not fail.
     for column in COLUMNS {
-        let _infallible = write!(table, "{column:>9}");
+        let _infallible = write!(table, "{column:>11}");
     }
     table.push('\n');
     for line in lines(rounds) {
@@ -71,7 +77,8 @@ pub(super) fn table(rounds: &Rounds, sizes: Sizes) -> String {
         for (nanoseconds, ratio) in
             [(line.cpu, line.cpu_ratio), (line.p50, line.p50_ratio), (line.p99, line.p99_ratio)]
         {
-            let _infallible = write!(table, "{:>9.2}{ratio:>9.3}", nanoseconds / 1e3);
+            let ratio = if ratio.is_nan() { "-".to_owned() } else { format!("{ratio:.3}") };
+            let _infallible = write!(table, "{:>11.2}{ratio:>11}", nanoseconds / 1e3);
         }
         table.push('\n');
     }
