@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, fs};
 
 use super::Outcome;
 use super::plan::{Load, Outcomes, Plan};
@@ -18,21 +18,24 @@ pub(super) enum Core {
 }
 
 impl Core {
-    fn number(self) -> &'static str {
-        match self {
-            Self::Server => "1",
-            Self::Client => "0",
-        }
+    /// Of those that may be used; with a single one, both are that.
+    fn number(self) -> Outcome<u32> {
+        let cores = cores(&fs::read_to_string("/proc/self/status")?)?;
+        let (client, server) = (cores.first(), cores.get(1));
+        let core = match self {
+            Self::Server => server.or(client),
+            Self::Client => client,
+        };
+        Ok(*core.ok_or("no processor may be used")?)
     }
 }
 
 /// A command on a core. It is killed when this process ends, however that is.
-pub(super) fn command(core: Core, program: impl AsRef<OsStr>) -> Command {
-    let is_shared = thread::available_parallelism().is_ok_and(|cores| cores.get() < 2);
+pub(super) fn command(core: Core, program: impl AsRef<OsStr>) -> Outcome<Command> {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "taskset", "--cpu-list"]);
-    command.arg(if is_shared { "0" } else { core.number() }).arg(program);
-    command
+    command.arg(core.number()?.to_string()).arg(program);
+    Ok(command)
 }
 
 /// A server that answers.
@@ -107,7 +110,7 @@ pub(super) struct LoadGenerator {
 
 impl LoadGenerator {
     pub(super) fn start(plan: &Plan) -> Outcome<Self> {
-        let mut command = command(Core::Client, env::current_exe()?);
+        let mut command = command(Core::Client, env::current_exe()?)?;
         command.args(["--load", &serde_json::to_string(plan)?]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let tell = child.stdin.take().ok_or("no standard input")?;
@@ -162,7 +165,7 @@ pub(super) struct Spinners(Vec<Child>);
 impl Spinners {
     pub(super) fn start() -> Outcome<Self> {
         let start = |core| {
-            let mut command = command(core, "chrt");
+            let mut command = command(core, "chrt")?;
             command.args(["--idle", "0"]).arg(env::current_exe()?).arg("--spin");
             Outcome::Ok(command.stdin(Stdio::null()).spawn()?)
         };
@@ -207,6 +210,17 @@ fn kibibytes(status: &str, name: &str) -> Outcome<u64> {
     Ok(figure.parse()?)
 }
 
+/// The processors that may be used: `Cpus_allowed_list: 0-3,8`.
+fn cores(status: &str) -> Outcome<Vec<u32>> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let mut cores = Vec::new();
+    for range in list.ok_or("no list of processors")?.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cores.extend(first.parse::<u32>()?..=last.parse::<u32>()?);
+    }
+    Ok(cores)
+}
+
 /// Checks the readers of what the system tells.
 pub(super) fn check() -> Outcome<()> {
     let status = "VmPeak:\t  9 kB\nVmHWM:\t   81234 kB\nVmRSS:\t   71234 kB\n";
@@ -214,6 +228,10 @@ pub(super) fn check() -> Outcome<()> {
         (on_processor("1275933 18800773 2\n")?, kibibytes(status, "VmRSS:")?, kibibytes(status, "VmHWM:")?);
     if read != (1_275_933, 71_234, 81_234) {
         return Err(format!("what the system tells is read as {read:?}").into());
+    }
+    let cores = cores("Name:\tx\nCpus_allowed_list:\t2-4,8\n")?;
+    if cores != [2, 3, 4, 8] {
+        return Err(format!("the processors are read as {cores:?}").into());
     }
     match (on_processor(""), kibibytes(status, "VmSwap:")) {
         (Err(_), Err(_)) => Ok(()),

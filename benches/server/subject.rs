@@ -82,9 +82,9 @@ impl Site {
             Subject::Real | Subject::WithoutLog => server_program(),
         };
         let mut command = match under {
-            Under::Nothing => command(Core::Server, program),
+            Under::Nothing => command(Core::Server, program)?,
             Under::Valgrind => {
-                let mut command = command(Core::Server, "valgrind");
+                let mut command = command(Core::Server, "valgrind")?;
                 command.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
                 command.arg(program);
                 command
