@@ -23,7 +23,7 @@ const MINIMUM: Duration = Duration::from_millis(10);
 /// The requests of the mix that are compared besides one for each operation.
 const COMPARED: usize = 1_000;
 
-const GLOBS: &str = "globs over matchit: route, evaluate";
+const GLOBS: &str = "naive globs over matchit: route, evaluate";
 const CEDAR: &str = "cedar-policy";
 /// At least so many times ours at so many policies, where they decide as much.
 const GOALS: [(&str, usize, f64); 4] =

@@ -16,8 +16,10 @@ use crate::questions::{Asked, Question};
 
 const AUTHORIZE: &str = "/ecs.authz.v1.AuthorizationService/Authorize";
 
-/// As an operator would configure it behind Envoy.
+/// As an operator would configure it behind Envoy, with time for a machine that is busy.
 const CONFIG: &str = r#"
+[limits]
+decision_budget_ms = 10000
 [log]
 level = "warn"
 [[ext_authz.principal]]
