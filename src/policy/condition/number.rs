@@ -98,7 +98,7 @@ mod tests {
     proptest! {
         #[test]
         fn integers_compare_as_integers(a in any::<i64>(), b in any::<i64>()) {
-            let (x, y) = (Decimal::parse(&a.to_string()).unwrap(), Decimal::parse(&b.to_string()).unwrap());
+            let (x, y) = (Decimal::owned(&a.to_string()).unwrap(), Decimal::owned(&b.to_string()).unwrap());
             prop_assert_eq!(x.cmp(&y), a.cmp(&b));
         }
     }
