@@ -87,6 +87,8 @@ impl Started {
 struct Side<'s> {
     start: Start<'s>,
     workload: Workload,
+    /// What is compared first, where that asks for more than what is measured.
+    compared: Option<Workload>,
 }
 
 /// A comparison with ours, which is the first side.
@@ -158,10 +160,12 @@ fn with_cerbos(
         let ours = Side {
             start: Box::new(|| Ok(alone(ours::start(&programs.ecs_authz, policies, asking)?))),
             workload: ours::authorize(asking, asked)?,
+            compared: Some(ours::authorize(asking, Asked::All)?),
         };
         let theirs = Side {
             start: Box::new(|| Ok(alone(cerbos::start(program, policies, asking)?))),
             workload: cerbos::check_resources(asking, asked)?,
+            compared: Some(cerbos::check_resources(asking, Asked::All)?),
         };
         let sides = [ours, theirs];
         Match { part: CERBOS, what, policies: policies.len(), goal, sides, one_stream }.play(report)
@@ -192,10 +196,12 @@ fn with_opa(programs: &Programs, program: &Path, questions: &Questions, report: 
             Side {
                 start: Box::new(|| Ok(alone(ours::start(&programs.ecs_authz, policies, asking)?))),
                 workload: ext_authz::check(asking)?,
+                compared: None,
             },
             Side {
                 start: Box::new(|| Ok(alone(opa::start(program, policies, asking, encoding)?))),
                 workload: ext_authz::check(asking)?,
+                compared: None,
             },
         ];
         let (what, policies) = (encoding.name().to_owned(), policies.len());
@@ -220,10 +226,12 @@ fn behind_envoy(
             Side {
                 start: Box::new(|| behind(ours::start(&programs.ecs_authz, policies, asking)?)),
                 workload: ext_authz::requests(asking)?,
+                compared: None,
             },
             Side {
                 start: Box::new(|| behind(opa::start(opa, policies, asking, encoding)?)),
                 workload: ext_authz::requests(asking)?,
+                compared: None,
             },
         ];
         let (what, policies, goal) = (encoding.name().to_owned(), policies.len(), Some(10.0));
@@ -265,17 +273,14 @@ impl Match<'_> {
         let mut compared = 0;
         for side in &self.sides {
             let started = (side.start)()?;
-            let all = Load {
-                connections: 1,
-                streams: 8,
-                calls: side.workload.calls.len(),
-                limit: Duration::from_secs(120),
-            };
-            let made = side.make(runtime, &started, all)?.calls;
-            if made != side.workload.calls.len() {
+            let workload = side.compared.as_ref().unwrap_or(&side.workload);
+            let calls = workload.calls.len();
+            let all = Load { connections: 1, streams: 8, calls, limit: Duration::from_secs(120) };
+            let made = make(runtime, &started, workload, all)?.calls;
+            if made != calls {
                 return Err(format!("{made} calls were made within two minutes").into());
             }
-            compared += side.workload.calls.iter().map(|call| call.expected.len()).sum::<usize>();
+            compared += workload.calls.iter().map(|call| call.expected.len()).sum::<usize>();
         }
         Ok(compared)
     }
@@ -290,20 +295,20 @@ struct Round {
 impl Side<'_> {
     fn round(&self, runtime: &Runtime, with_one_stream: bool) -> Outcome<Round> {
         let started = (self.start)()?;
-        self.make(runtime, &started, WARM_UP)?;
+        make(runtime, &started, &self.workload, WARM_UP)?;
         let before = started.server.cpu_nanoseconds()?;
-        let calls = self.make(runtime, &started, MEASURED)?.calls;
+        let calls = make(runtime, &started, &self.workload, MEASURED)?.calls;
         let spent = started.server.cpu_nanoseconds()? - before;
         let one_stream = if with_one_stream {
-            Some(self.make(runtime, &started, ONE_STREAM)?.median as f64 / 1_000.0)
+            Some(make(runtime, &started, &self.workload, ONE_STREAM)?.median as f64 / 1_000.0)
         } else {
             None
         };
         Ok(Round { cpu: spent as f64 / calls as f64 / 1_000.0, one_stream })
     }
+}
 
-    fn make(&self, runtime: &Runtime, started: &Started, load: Load) -> Outcome<Measured> {
-        let made = runtime.block_on(client::run(started.addr(), &self.workload, load));
-        made.map_err(|error| format!("{error}; the server said: {}", started.server.logged()).into())
-    }
+fn make(runtime: &Runtime, started: &Started, workload: &Workload, load: Load) -> Outcome<Measured> {
+    let made = runtime.block_on(client::run(started.addr(), workload, load));
+    made.map_err(|error| format!("{error}; the server said: {}", started.server.logged()).into())
 }
