@@ -3,7 +3,7 @@
 //! A place is kept by the entries that have it, and gone with the last of them. Looked up on a miss only, so one lock is
 //! enough; a hit compares its texts, which are those of many hits.
 
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hashbrown::HashTable;
@@ -86,9 +86,7 @@ impl Places {
 
     fn hash(&self, KeyRef { identity, timeline, revision }: KeyRef<'_>) -> u64 {
         let Identity { domain_id, subject: _, project_id, group_ids, role_names } = identity;
-        let mut hasher = self.hasher.build_hasher();
-        (domain_id, project_id, group_ids, role_names, timeline, revision).hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one((domain_id, project_id, group_ids, role_names, timeline, revision))
     }
 }
 
