@@ -72,7 +72,8 @@ fn a_server_with_one_worker_serves_and_drains() {
         let server = serve(&policies, 1).await;
         let (one, other) = (connect(server.grpc_addr).await, connect(server.grpc_addr).await);
         let (first, second) = tokio::join!(decide(&one), decide(&other));
-        (first.unwrap(), second.unwrap());
+        first.unwrap();
+        second.unwrap();
         assert_eq!(server.connections_by_worker(), [2]);
         assert_eq!(server.stop(PATIENCE).await.unwrap(), Drain::Complete);
         decide(&one).await.expect_err("nobody serves");
