@@ -89,16 +89,6 @@ impl Findings {
     fn body(&self, figure: &str) -> Option<f64> {
         find(at(&self.server, "servers"), &[("server", Subject::Real.name())])?.get(figure)?.as_f64()
     }
-
-    /// How many times longer another engine takes, the quickest whose name has this word.
-    fn peer(&self, word: &str, policies: u64) -> Option<f64> {
-        let engines = at(&self.peers, "in_process").as_array()?.iter();
-        let named = engines.filter(|engine| {
-            at(engine, "name").as_str().is_some_and(|name| name.to_lowercase().contains(word))
-                && *at(engine, "policies") == policies
-        });
-        named.filter_map(|engine| at(engine, "ratio").as_f64()).min_by(f64::total_cmp)
-    }
 }
 
 /// A member; null where there is none.
@@ -246,24 +236,27 @@ fn of_the_process(it: &Findings) -> Vec<Goal> {
     ]
 }
 
+/// What the bench of peers has goals for.
 fn beside_others(it: &Findings) -> Vec<Goal> {
-    let mut goals = vec![
-        Goal::at_least(3, "the quickest cedar-policy, 4 policies", 100.0, it.peer("cedar", 4)),
-        Goal::at_least(3, "the quickest cedar-policy, 100 policies", 2_000.0, it.peer("cedar", 100)),
-        Goal::at_least(3, "naive globs, 4 policies", 7.0, it.peer("naive", 4)),
-        Goal::at_least(3, "naive globs, 1,000 policies", 100.0, it.peer("naive", 1_000)),
-    ];
-    let Some(servers) = at(&it.peers, "servers").as_array() else {
-        goals.push(Goal::at_least(7, "Cerbos: CPU to ours, 4 policies", 20.0, None));
-        goals.push(Goal::at_least(14, "OPA behind Envoy: CPU to ours", 10.0, None));
-        return goals;
+    let rows = |section| at(&it.peers, section).as_array().into_iter().flatten();
+    let goal = |number, row: &Value, what: String| {
+        let what = format!("{what}, {} policies", at(row, "policies"));
+        Some(Goal::at_least(number, what, at(row, "goal").as_f64()?, at(row, "ratio").as_f64()))
     };
-    for server in servers {
-        let text = |name: &str| at(server, name).as_str().unwrap_or_default();
-        let what = format!("{}: {}, {} policies", text("part"), text("what"), at(server, "policies"));
-        let number = if what.contains("Cerbos") { 7 } else { 14 };
-        if let Some(limit) = at(server, "goal").as_f64() {
-            goals.push(Goal::at_least(number, what, limit, at(server, "ratio").as_f64()));
+    let text = |row: &Value, name: &str| at(row, name).as_str().unwrap_or_default().to_owned();
+    let engines = rows("in_process").filter_map(|row| goal(3, row, text(row, "name")));
+    let servers = rows("servers").filter_map(|row| {
+        let what = format!("{}: {}", text(row, "part"), text(row, "what"));
+        goal(if what.contains("Cerbos") { 7 } else { 14 }, row, what)
+    });
+    let mut goals: Vec<Goal> = engines.chain(servers).collect();
+    for (number, what, limit) in [
+        (3, "cedar-policy", 100.0),
+        (7, "Cerbos: CPU to ours, 4 policies", 20.0),
+        (14, "OPA behind Envoy: CPU to ours", 10.0),
+    ] {
+        if goals.iter().all(|goal| goal.number != number) {
+            goals.push(Goal::at_least(number, what, limit, None));
         }
     }
     goals

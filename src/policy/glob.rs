@@ -8,6 +8,8 @@ use smallvec::SmallVec;
 /// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Glob {
+    /// `*`, which also what is not known meets.
+    Any,
     /// Without a wildcard.
     Exact(Box<str>),
     /// With `*` alone.
@@ -26,6 +28,9 @@ pub(super) struct Pieces {
 
 impl Glob {
     pub(super) fn parse(pattern: &str) -> Self {
+        if pattern == "*" {
+            return Self::Any;
+        }
         if pattern.contains('?') {
             return Self::Steps(Steps::parse(pattern));
         }
@@ -42,19 +47,10 @@ impl Glob {
     /// Whether a text matches.
     pub(super) fn matches(&self, text: &str) -> bool {
         match self {
+            Self::Any => true,
             Self::Exact(expected) => text == &**expected,
             Self::Pieces(pieces) => pieces.match_text(text).is_some(),
             Self::Steps(steps) => steps.matches(text),
-        }
-    }
-
-    /// Whether any text matches.
-    pub(super) fn is_any(&self) -> bool {
-        match self {
-            Self::Exact(_) | Self::Steps(_) => false,
-            Self::Pieces(Pieces { first, middle, last }) => {
-                first.is_empty() && middle.is_empty() && last.is_empty()
-            }
         }
     }
 }

@@ -128,7 +128,7 @@ impl ResourcePattern {
         for (glob, part) in globs.iter().zip(resource.parts()) {
             match part {
                 Some(part) if !glob.matches(part) => return Outcome::NotMet,
-                None if !glob.is_any() => outcome = Outcome::Unclear,
+                None if *glob != Glob::Any => outcome = Outcome::Unclear,
                 Some(_) | None => {}
             }
         }
