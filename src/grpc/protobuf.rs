@@ -4,8 +4,8 @@
 //! before it is written. The calls that decide are asked thousands of times a second and read few fields, so they do it here.
 //!
 //! Nothing is read here otherwise than prost reads it. Only plain messages are: what is malformed, and what is well-formed but
-//! told in a way that takes merging, such as a message that stands twice in two parts, is [`NotPlain`], and
-//! [`fn@read`] leaves it to prost: that has the error, or writes the message again as it is meant.
+//! told in a way that takes merging, such as a message that stands twice in two parts, is `NotPlain`, and
+//! `read` leaves it to prost: that has the error, or writes the message again as it is meant.
 
 use prost::Message;
 use prost::bytes::Bytes;
