@@ -34,8 +34,6 @@ const MAX_BATCH: usize = 1_000;
 /// How many of them are decided before others get a turn. Decisions from the cache never wait, so nobody else would, nor the
 /// caller's going away be noticed.
 const TURN: usize = 8;
-/// The bytes that the result of a request has mostly at most.
-const RESULT_BYTES: usize = 768;
 
 /// Whether a revision that is not there yet is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +121,7 @@ impl Authorize {
             return Err(invalid("requests", expected).into());
         }
         span::batch(requests.len());
-        let mut results = Encoded::with_room(RESULT_BYTES * requests.len());
+        let mut results = Encoded::with_room_for(requests.len());
         for (index, message) in requests.into_iter().enumerate() {
             if index % TURN == TURN - 1 {
                 yield_now().await;
@@ -144,7 +142,7 @@ impl Authorize {
             Ok(_slot) => self.authorize_next(message, terms).await,
             Err(shed) => Err(shed),
         };
-        Ok(Encoded::of(RESULT_BYTES, |it| write_result(it, result, request_id)))
+        Ok(Encoded::of(|it| write_result(it, result, request_id)))
     }
 
     /// Answers one request of several.

@@ -7,7 +7,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -23,7 +22,7 @@ use tower_service::Service;
 use uuid::Uuid;
 
 use super::deadline::{self, TooLate};
-use super::in_place::{Unary, unary};
+use super::in_place::{Answering, Unary, unary};
 use super::limits::CallLimits;
 use super::protobuf::{self, Encoded};
 use super::span;
@@ -220,7 +219,7 @@ where
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))

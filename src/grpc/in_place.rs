@@ -5,6 +5,7 @@
 //! too long, and streams.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,6 +25,9 @@ use super::protobuf::Encoded;
 
 /// What is in front of a message: whether it is compressed, and its length (gRPC over HTTP/2, Length-Prefixed-Message).
 const PREFIX_BYTES: usize = Encoded::PREFIX_BYTES;
+
+/// The way to the answer of a call, whichever method it is of.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<HttpResponse<Body>, Infallible>> + Send>>;
 
 /// A method of one message each way.
 pub(super) trait Unary: Clone + Send + 'static {

@@ -29,16 +29,19 @@ impl Encoded {
     /// Whether a message is compressed, and its length.
     pub(super) const PREFIX_BYTES: usize = 5;
 
-    /// Writes a message that has mostly not more than so many bytes.
-    pub(super) fn of(most: usize, write: impl FnOnce(&mut Writer<'_>)) -> Self {
-        let mut message = Self::with_room(most);
+    /// The bytes that most answers have at most.
+    const ANSWER_BYTES: usize = 768;
+
+    /// Writes an answer.
+    pub(super) fn of(write: impl FnOnce(&mut Writer<'_>)) -> Self {
+        let mut message = Self::with_room_for(1);
         write(&mut message.writer());
         message
     }
 
-    /// A message of which nothing is written yet.
-    pub(super) fn with_room(most: usize) -> Self {
-        let mut message = Vec::with_capacity(Self::PREFIX_BYTES + most);
+    /// A message of so many answers, of which nothing is written yet.
+    pub(super) fn with_room_for(answers: usize) -> Self {
+        let mut message = Vec::with_capacity(Self::PREFIX_BYTES + Self::ANSWER_BYTES * answers);
         message.extend_from_slice(&[0; Self::PREFIX_BYTES]);
         Self(message)
     }

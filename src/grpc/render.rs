@@ -1,6 +1,6 @@
 //! From a decision to the wire. An answer is written from where its texts lie, in the order of its fields.
 
-use prost::Message as _;
+use prost::Message;
 
 use super::protobuf::{Encoded, Writer};
 use super::{explanation, pb};
@@ -20,9 +20,6 @@ pub struct Rendering<'a> {
     pub explain: bool,
 }
 
-/// The bytes that most answers have at most.
-const ANSWER_BYTES: usize = 768;
-
 /// Renders a response, to be looked at here.
 #[must_use]
 pub fn response(
@@ -30,13 +27,18 @@ pub fn response(
     catalog: &Catalog,
     rendering: Rendering<'_>,
 ) -> pb::AuthorizeResponse {
-    // What could not be read would be no allow.
-    pb::AuthorizeResponse::decode(encoded(response, catalog, rendering).as_ref()).unwrap_or_default()
+    decoded(|answer| write(answer, response, catalog, rendering))
 }
 
 /// Renders a response, to be sent.
 pub(super) fn encoded(response: &Response<'_>, catalog: &Catalog, rendering: Rendering<'_>) -> Encoded {
-    Encoded::of(ANSWER_BYTES, |answer| write(answer, response, catalog, rendering))
+    Encoded::of(|answer| write(answer, response, catalog, rendering))
+}
+
+/// What is written, to be looked at here: so each message has its fields in one place.
+fn decoded<M: Message + Default>(write: impl FnOnce(&mut Writer<'_>)) -> M {
+    // What could not be read would be no allow.
+    M::decode(Encoded::of(write).as_ref()).unwrap_or_default()
 }
 
 /// Writes the fields of `AuthorizeResponse`.
@@ -94,19 +96,19 @@ fn write_dependency(
 }
 
 fn write_statements(answer: &mut Writer<'_>, evaluation: &Evaluation<'_>, explain: bool) {
-    let mut write = |StatementRef { policy, index, effect }: &StatementRef| {
-        answer.message(9, |statement| {
-            statement.text(1, policy);
-            // A policy has at most eight statements.
-            statement.number(2, u32::try_from(*index).unwrap_or(u32::MAX).into());
-            statement.choice(3, wire_effect(*effect));
-        });
-    };
+    let mut write = |statement: &StatementRef| answer.message(9, |it| write_statement(it, statement));
     if explain {
         evaluation.considered_statements().for_each(|statement| write(&statement));
     } else {
         evaluation.deciding_statements().into_iter().for_each(write);
     }
+}
+
+fn write_statement(writer: &mut Writer<'_>, StatementRef { policy, index, effect }: &StatementRef) {
+    writer.text(1, policy);
+    // A policy has at most eight statements.
+    writer.number(2, u32::try_from(*index).unwrap_or(u32::MAX).into());
+    writer.choice(3, wire_effect(*effect));
 }
 
 /// Why the call may not pass, as a sentence.
@@ -144,26 +146,13 @@ fn missing(evaluation: &Evaluation<'_>, catalog: &Catalog) -> String {
 }
 
 pub(super) fn wire_statement(statement: &StatementRef) -> pb::StatementReference {
-    let StatementRef { policy, index, effect } = statement;
-    pb::StatementReference {
-        policy: policy.to_string(),
-        // A policy has at most eight statements.
-        statement_index: u32::try_from(*index).unwrap_or(u32::MAX),
-        effect: wire_effect(*effect).into(),
-    }
+    decoded(|it| write_statement(it, statement))
 }
 
 /// An operation on the wire.
 #[must_use]
 pub fn wire_operation(operation: &Operation, catalog: &Catalog) -> pb::Operation {
-    let actions = operation.actions.iter();
-    pb::Operation {
-        title: operation.title.to_string(),
-        method: operation.method.to_string(),
-        route: operation.route.to_string(),
-        body_key: operation.body_key.as_deref().unwrap_or_default().to_owned(),
-        actions: actions.map(|action| catalog.action_name(*action).to_owned()).collect(),
-    }
+    decoded(|it| write_operation(it, operation, catalog))
 }
 
 fn wire_effect(effect: Effect) -> pb::Effect {

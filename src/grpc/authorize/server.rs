@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::pin::Pin;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::{Authorize, Patience, Terms};
 use crate::decision_log::Rpc;
-use crate::grpc::in_place::{BytesCodec, Unary, unary};
+use crate::grpc::in_place::{Answering, BytesCodec, Unary, unary};
 use crate::grpc::protobuf::Encoded;
 use crate::grpc::servers::authorization_service_server::{AuthorizationServiceServer, SERVICE_NAME};
 use crate::grpc::{peer, stream};
@@ -31,8 +31,6 @@ pub struct AuthorizeServer {
     authorize: Arc<Authorize>,
     others: AuthorizationServiceServer<Authorize>,
 }
-
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl AuthorizeServer {
     pub(super) fn new(authorize: Authorize) -> Self {
@@ -53,7 +51,7 @@ where
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Answer<Result<http::Response<Body>, Infallible>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -100,7 +98,7 @@ struct Stream(Arc<Authorize>);
 impl Service<Request<Streaming<Bytes>>> for Stream {
     type Response = Response<stream::Answers>;
     type Error = Status;
-    type Future = std::future::Ready<Result<Response<stream::Answers>, Status>>;
+    type Future = Ready<Result<Response<stream::Answers>, Status>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
@@ -111,6 +109,6 @@ impl Service<Request<Streaming<Bytes>>> for Stream {
         let terms = Terms::of(&request, Rpc::StreamAuthorize, Patience::UntilDeadline, &authorize.limits);
         let departure = peer::departure(&request);
         let answers = stream::answers(authorize, request.into_inner(), terms, departure);
-        std::future::ready(Ok(Response::new(answers)))
+        ready(Ok(Response::new(answers)))
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn denial(denial: &Denial, question: &Question<'_>) -> Encoded {
 
 /// A fault of ours: Envoy treats it as an error, and its own configuration says what the client gets.
 pub(super) fn error(message: &str, question: &Question<'_>) -> Encoded {
-    encoded(|answer| {
+    Encoded::of(|answer| {
         status(answer, Code::Unavailable, message);
         answer.message(field::ERROR_RESPONSE, |denied| {
             write_denied(denied, StatusCode::ServiceUnavailable, "ERROR", message, question);
@@ -97,7 +97,7 @@ fn allow(
     action: &str,
     question: &Question<'_>,
 ) -> Encoded {
-    encoded(|answer| {
+    Encoded::of(|answer| {
         status(answer, Code::Ok, "");
         answer.message(field::OK_RESPONSE, |allowed| {
             header(allowed, "x-auth-decision-id", question.decision_id);
@@ -116,7 +116,7 @@ fn deny(
 ) -> Encoded {
     let is_unauthenticated = status_code == StatusCode::Unauthorized;
     let code = if is_unauthenticated { Code::Unauthenticated } else { Code::PermissionDenied };
-    encoded(|answer| {
+    Encoded::of(|answer| {
         status(answer, code, message);
         answer.message(field::DENIED_RESPONSE, |denied| {
             write_denied(denied, status_code, reason, message, question);
@@ -127,13 +127,6 @@ fn deny(
         });
     })
 }
-
-fn encoded(write: impl FnOnce(&mut Writer<'_>)) -> Encoded {
-    Encoded::of(ANSWER_BYTES, write)
-}
-
-/// The bytes that most answers have at most.
-const ANSWER_BYTES: usize = 768;
 
 /// Also where the code is zero: without it, every answer is an allow.
 fn status(answer: &mut Writer<'_>, code: Code, message: &str) {

@@ -122,42 +122,29 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
+    use super::super::{parse_attributes, parse_principal};
     use super::*;
     use crate::grpc::{pb, protobuf};
 
-    fn values(values: &std::collections::HashMap<String, pb::Values>) -> BTreeMap<String, Vec<String>> {
-        values.iter().map(|(key, it)| (key.clone(), it.values.clone())).collect()
-    }
-
     /// What prost has read.
     fn of(message: &pb::AuthorizeRequest) -> Message<'_> {
-        let principal = message.principal.clone().unwrap_or_default();
         let context = message.context.as_ref();
         Message {
-            principal: PrincipalParts {
-                domain_id: principal.domain_id,
-                domain_name: principal.domain_name,
-                user_id: principal.user_id,
-                user_name: principal.user_name,
-                agency_id: principal.agency_id,
-                project_id: principal.project_id,
-                project_name: principal.project_name,
-                group_ids: principal.group_ids,
-                role_names: principal.role_names,
-                mfa_present: principal.mfa_present,
-            },
+            principal: parse_principal(message.principal.clone().unwrap_or_default()),
             method: &message.method,
             path: &message.path,
             body: message.body.as_ref().map(|body| BodyMessage {
                 summary: BodySummary {
                     top_level_keys: body.top_level_keys.clone(),
-                    attributes: values(&body.attributes),
+                    attributes: parse_attributes(body.attributes.clone()),
                     truncated: body.truncated,
                 },
                 content: body.content.as_deref(),
             }),
             source_ip: context.map(|context| context.source_ip.as_str()).unwrap_or_default(),
-            attributes: context.map(|context| values(&context.attributes)).unwrap_or_default(),
+            attributes: context
+                .map(|context| parse_attributes(context.attributes.clone()))
+                .unwrap_or_default(),
             request_id: &message.request_id,
             dependency_mode: message.dependency_mode,
             explain: message.explain,
