@@ -98,8 +98,9 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Whether `text` matches `glob`, where `*` stands for any text. Iterative: no pattern makes it slow or deep.
-pub(super) fn glob(mut glob: &[u8], mut text: &[u8]) -> bool {
+/// Whether `text` matches `glob`, where `*` stands for any text. Iterative: no pattern makes it slow or deep. What is matched by
+/// each call is taken apart before, as a [`Glob`](super::glob::Glob); this is for once, when a policy is compiled.
+fn glob(mut glob: &[u8], mut text: &[u8]) -> bool {
     // Where to go on after the last `*` if the plain characters behind it do not match here.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {

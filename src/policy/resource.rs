@@ -75,6 +75,12 @@ impl PartPatterns {
         let service = parts.next().unwrap_or_default();
         (service, parts.nth(2).unwrap_or_default())
     }
+
+    /// Whether resources of a type are covered, as far as the type tells.
+    pub(super) fn covers_kind(&self, kind: &str) -> bool {
+        let [_, _, _, glob, _] = &*self.globs;
+        glob.matches(kind)
+    }
 }
 
 /// Why a resource is malformed.

@@ -9,7 +9,6 @@ use super::compile::{CompiledPolicy, CompiledStatement, Compiler};
 use super::condition::Condition;
 use super::document::{Actions, Document, Statement};
 use super::error::shorten;
-use super::pattern::glob;
 use super::resource::ResourcePattern;
 use crate::catalog::{Action, Catalog, Text};
 
@@ -110,8 +109,7 @@ fn idle_types(statement: &CompiledStatement, catalog: &Catalog) -> impl Iterator
             _ => of_service.insert((service, touched_types(statement, service, catalog).collect())),
         };
         // What names no object has a literal `*` for its type.
-        let covers =
-            |touched: &Option<&Text>| glob(kind.as_bytes(), touched.map_or("*", |kind| kind).as_bytes());
+        let covers = |touched: &Option<&Text>| parts.covers_kind(touched.map_or("*", |kind| kind));
         if touched.iter().any(covers) {
             return None;
         }
