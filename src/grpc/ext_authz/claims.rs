@@ -4,8 +4,9 @@ use super::denial::Denial;
 use super::identity::Lookup;
 use crate::grpc::protobuf::{Fields, NotPlain, Value, entry, once};
 
-/// How deep objects and lists are read: what is deeper is left to prost, which has a limit of its own.
-const MAX_DEPTH: usize = 8;
+/// How many messages lie within each other at most, below the objects of filters: as many as prost reads, which are 100 from the
+/// check on.
+const MAX_DEPTH: usize = 96;
 /// The members that most objects have at most.
 const MEMBERS: usize = 16;
 
@@ -35,9 +36,13 @@ impl<'a> Object<'a> {
         let mut members = Vec::with_capacity(MEMBERS);
         while let Some((field, value)) = fields.next()? {
             if field == 1 {
+                let of_entry = deeper(depth)?;
                 let (name, value) = entry(value)?;
-                let value = value.map_or(Ok(Fields::default()), Value::message)?;
-                members.push((name, Claim::read_within(value, depth)?));
+                let claim = match value {
+                    Some(value) => Claim::read_within(value.message()?, deeper(of_entry)?)?,
+                    None => Claim::Null,
+                };
+                members.push((name, claim));
             }
         }
         Ok(Self(members))
@@ -69,7 +74,6 @@ impl<'a> Object<'a> {
 
 impl<'a> Claim<'a> {
     fn read_within(mut fields: Fields<'a>, depth: usize) -> Result<Self, NotPlain> {
-        let depth = depth.checked_sub(1).ok_or(NotPlain)?;
         let mut claim = None;
         while let Some((field, value)) = fields.next()? {
             let found = match (field, value) {
@@ -78,8 +82,8 @@ impl<'a> Claim<'a> {
                 (2, _) => return Err(NotPlain),
                 (3, value) => Self::Text(value.text()?),
                 (4, value) => Self::Flag(value.flag()?),
-                (5, value) => Self::Object(Object::read_within(value.message()?, depth)?),
-                (6, value) => Self::List(list(value.message()?, depth)?),
+                (5, value) => Self::Object(Object::read_within(value.message()?, deeper(depth)?)?),
+                (6, value) => Self::List(list(value.message()?, deeper(depth)?)?),
                 _ => continue,
             };
             once(&mut claim, found)?;
@@ -92,10 +96,15 @@ fn list(mut fields: Fields<'_>, depth: usize) -> Result<Vec<Claim<'_>>, NotPlain
     let mut items = Vec::new();
     while let Some((field, value)) = fields.next()? {
         if field == 1 {
-            items.push(Claim::read_within(value.message()?, depth)?);
+            items.push(Claim::read_within(value.message()?, deeper(depth)?)?);
         }
     }
     Ok(items)
+}
+
+/// What is left of the depth within a message.
+fn deeper(depth: usize) -> Result<usize, NotPlain> {
+    depth.checked_sub(1).ok_or(NotPlain)
 }
 
 fn wrong(path: &str, expected: &str) -> Denial {
@@ -220,13 +229,5 @@ pub(super) mod tests {
         assert_eq!(found("").as_deref(), Some("empty"));
         assert_eq!([found("a.d"), found("b"), found("a.c.d")], [None, None, None]);
         assert!(Lookup::text(&claims, "a").is_err());
-    }
-
-    #[test]
-    fn what_is_deeper_than_tokens_is_left_to_prost() {
-        let of_depth =
-            |depth| (0..depth).fold(object([]), |inner, _| object([("a", nested(inner))])).encode_to_vec();
-        assert!(Object::read(Fields::of(&of_depth(MAX_DEPTH))).is_ok());
-        assert_eq!(Object::read(Fields::of(&of_depth(MAX_DEPTH + 1))), Err(NotPlain));
     }
 }

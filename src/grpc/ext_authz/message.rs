@@ -166,7 +166,8 @@ mod tests {
 
     use proptest::prelude::*;
     use prost::Message as _;
-    use prost_types::Struct;
+    use prost_types::value::Kind;
+    use prost_types::{ListValue, Struct, Value as ProstValue};
 
     use super::*;
     use crate::grpc::protobuf;
@@ -297,6 +298,30 @@ mod tests {
             }
             is_as_prost_reads(&bytes)?;
         }
+    }
+
+    /// A check whose claims lie within each other.
+    fn nested(depth: usize, innermost: Option<Kind>, wrap: impl Fn(ProstValue) -> Kind) -> Vec<u8> {
+        let wrapped = |inner, _| ProstValue { kind: Some(wrap(inner)) };
+        let claim = (0..depth).fold(ProstValue { kind: innermost }, wrapped);
+        let found = Struct { fields: [("claim".to_owned(), claim)].into() };
+        let filter_metadata = [("filter".to_owned(), found)].into();
+        let metadata_context = Some(Metadata { filter_metadata });
+        let attributes = AttributeContext { metadata_context, ..AttributeContext::default() };
+        CheckRequest { attributes: Some(attributes) }.encode_to_vec()
+    }
+
+    #[test]
+    fn claims_are_read_as_deep_as_by_prost() {
+        let list = |inner| Kind::ListValue(ListValue { values: vec![inner] });
+        let object = |inner| Kind::StructValue(Struct { fields: [("claim".to_owned(), inner)].into() });
+        for (depth, innermost) in (0..60).flat_map(|depth| [(depth, None), (depth, Some(Kind::NullValue(0)))])
+        {
+            is_as_prost_reads(&nested(depth, innermost.clone(), list)).unwrap();
+            is_as_prost_reads(&nested(depth, innermost, object)).unwrap();
+        }
+        assert!(CheckRequest::decode(&*nested(40, None, list)).is_ok());
+        assert!(CheckRequest::decode(&*nested(59, None, list)).is_err());
     }
 
     #[test]
