@@ -40,6 +40,11 @@ use tonic::Status;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 
+#[path = "decision/median.rs"]
+mod median;
+
+use median::median;
+
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const ROUNDS: usize = 15;
@@ -206,11 +211,6 @@ async fn decided(pdp: &Pdp, metrics: &Metrics) -> Outcome<f64> {
         metrics.decisions.decided(black_box(&response));
     }
     Ok(began.elapsed().as_secs_f64() * 1e6 / f64::from(DECISIONS))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 fn main() -> Outcome<()> {

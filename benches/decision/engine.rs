@@ -1,10 +1,7 @@
 //! The steps of a decision, each run for the requests of a world in turn.
 
-use std::future::Future;
 use std::hint::black_box;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use ecs_authz::catalog::Call;
 use ecs_authz::decision::DependencyMode;
@@ -14,6 +11,7 @@ use ecs_authz::request::{Caller, Context as Circumstances, Request};
 use ecs_authz::store::cache::PolicyCache;
 
 use super::Outcome;
+use super::at_once::at_once;
 use super::mix::principal;
 use super::world::World;
 
@@ -120,16 +118,5 @@ impl<'w> Engine<'w> {
     fn decides(&self, request: &Request) -> bool {
         let response = at_once(self.pdp.decide(black_box(request)));
         black_box(&response).as_ref().is_ok_and(|response| response.decision().is_allow())
-    }
-}
-
-/// The output of a future that waits for nothing but this thread.
-pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
     }
 }

@@ -9,9 +9,11 @@ use ecs_authz::request::{Caller, Context};
 use ecs_authz::store::cache::PolicyCache;
 
 use super::Outcome;
-use super::engine::{Engine, Step, at_once};
+use super::at_once::at_once;
+use super::engine::{Engine, Step};
+use super::median::median;
 use super::mix::principal;
-use super::report::{Comparison, Figure, Report, Row, median};
+use super::report::{Comparison, Figure, Report, Row};
 use super::world::{Shape, World};
 
 /// Decisions of one step in one round.

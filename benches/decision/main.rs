@@ -17,9 +17,12 @@ use std::io::{self, Write as _};
 use std::{env, fs};
 
 mod allocations;
+mod at_once;
 mod count;
 mod engine;
 mod growth;
+mod machine;
+mod median;
 mod mix;
 mod report;
 mod world;

@@ -29,6 +29,13 @@ pub(super) fn group(number: usize) -> String {
     format!("g{number:031x}")
 }
 
+/// A grant of a policy to a group, as a file of grants has it.
+pub(super) fn grant(group: &str, policy: &str) -> String {
+    format!(
+        "[[grant]]\nsubject = {{ group = \"{group}\" }}\npolicy = \"{policy}\"\nscope = \"all_projects\"\n"
+    )
+}
+
 /// Requests for these operations, by principals of so many, each in one of the groups. Of ten, six read servers, two do
 /// something to a server, and two are any others.
 pub(super) fn draw(

@@ -1,10 +1,11 @@
 //! What was measured, for people and for programs.
 
 use std::fmt::Write as _;
-use std::process::Command;
-use std::{fs, thread};
+use std::thread;
 
 use serde_json::{Value, json};
+
+use super::machine::{date, load};
 
 /// A table: things that are compared with the first of them.
 pub(super) struct Comparison {
@@ -96,22 +97,4 @@ impl Report {
         });
         format!("{report:#}\n")
     }
-}
-
-/// The middle one.
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-/// As `date` tells it, which is part of every system; nothing where it is not.
-fn date() -> String {
-    let output = Command::new("date").args(["-u", "+%F %T UTC"]).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-}
-
-/// How busy the machine was in the last minute.
-fn load() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
 }

@@ -11,7 +11,7 @@ use ecs_authz::request::Request;
 use ecs_authz::store::directory::DirectoryStore;
 
 use super::Outcome;
-use super::mix::{self, ACTIONS, DOMAIN, group};
+use super::mix::{self, ACTIONS, DOMAIN, grant, group};
 
 /// How large a world is.
 #[derive(Debug, Clone, Copy)]
@@ -96,11 +96,7 @@ fn write_policies(folder: &Path, shape: Shape) -> Outcome<()> {
         let own = (number..number + plain).map(|policy| format!("plain-{policy}"));
         let conditional = (0..conditional.len()).map(|policy| format!("conditional-{policy}"));
         for policy in iter::once("everything".to_owned()).chain(conditional).chain(own) {
-            let group = group(number);
-            writeln!(
-                grants,
-                "[[grant]]\nsubject = {{ group = \"{group}\" }}\npolicy = \"{policy}\"\nscope = \"all_projects\""
-            )?;
+            grants += &grant(&group(number), &policy);
         }
     }
     Ok(fs::write(folder.join("grants.toml"), grants)?)

@@ -9,10 +9,18 @@ use std::{env, fs};
 
 use database::Database;
 use report::Report;
+use serde_json::{Value, json};
 
+#[path = "../scale/calls.rs"]
+mod calls;
 mod database;
 mod generate;
+#[path = "../decision/machine.rs"]
+mod machine;
+#[path = "../decision/median.rs"]
+mod median;
 mod propagation;
+#[path = "../scale/report.rs"]
 mod report;
 mod scale;
 
@@ -42,6 +50,12 @@ impl Sizes {
             warm_seconds: size("BENCH_WARM_SECONDS", 1_200)?,
         })
     }
+
+    fn json(self) -> Value {
+        let Self { principals, policies, domains, writes, tasks, warm_seconds } = self;
+        json!({"principals": principals, "policies": policies, "domains": domains, "writes": writes,
+            "tasks": tasks, "warm_seconds": warm_seconds})
+    }
 }
 
 fn size<T: FromStr<Err: Error + Send + Sync + 'static>>(name: &str, default: T) -> Outcome<T> {
@@ -61,7 +75,7 @@ fn main() -> Outcome<()> {
     let server =
         env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set: run scripts/bench-postgres")?;
     let sizes = Sizes::from_environment()?;
-    let mut report = Report::new(sizes);
+    let mut report = Report::new(sizes.json());
     tokio::runtime::Runtime::new()?.block_on(async {
         let database = Database::create(&server).await?;
         let measured = Box::pin(measure(&database, sizes, &mut report)).await;

@@ -54,8 +54,8 @@ async fn announced(
         write?;
         wait??;
     }
-    report.add_times("announced write, until it is committed", written);
-    report.add_times("announced write, until another replica knows it", known);
+    add_times(report, "announced write, until it is committed", written);
+    add_times(report, "announced write, until another replica knows it", known);
     Ok(())
 }
 
@@ -85,6 +85,16 @@ async fn polled(
     for wait in waits {
         known.push(wait.await??);
     }
-    report.add_times("write that nobody announces, until another replica knows it", known);
+    add_times(report, "write that nobody announces, until another replica knows it", known);
     Ok(())
+}
+
+/// The median, the 99th percentile and the largest of some times.
+fn add_times(report: &mut Report, name: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1)));
+    for (label, share) in [("p50", 50), ("p99", 99), ("max", 100)] {
+        let time = at(share).copied().unwrap_or_default();
+        report.add(format!("{name}, {label}"), time.as_secs_f64() * 1_000.0, "ms");
+    }
 }

@@ -1,21 +1,22 @@
 //! What many principals cost: to load, to hold, and to decide about.
 
-use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ecs_authz::catalog::{Body, Catalog};
+use ecs_authz::catalog::Catalog;
 use ecs_authz::pdp::{Defaults, Pdp};
-use ecs_authz::request::{Identity, PrincipalParts, Request, RequestParts, Subject};
+use ecs_authz::request::{Identity, PrincipalParts, Request, Subject};
 use ecs_authz::store::cache::PolicyCache;
 use ecs_authz::store::postgres::PostgresStore;
 use tokio::task::JoinSet;
 
+use super::calls::{self, Random};
 use super::database::Database;
 use super::generate::{generate, identity, with_all_policies};
-use super::report::Report;
+use super::median::median;
+use super::report::{Report, resident_bytes};
 use super::{Outcome, Sizes, progress};
 
 /// Large enough for all.
@@ -105,8 +106,8 @@ async fn decide(all: &Pdp, few: &Pdp, count: usize, sizes: Sizes, report: &mut R
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut of_all, mut of_few) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        of_all.push(time(all, || request(random.next() % count, sizes)).await?);
-        of_few.push(time(few, || request(random.next() % few_count, sizes)).await?);
+        of_all.push(time(all, || request(random.below(count), sizes)).await?);
+        of_few.push(time(few, || request(random.below(few_count), sizes)).await?);
     }
     let (of_all, of_few) = (median(of_all), median(of_few));
     report.add(format!("a decision, random principal of {count}"), of_all, "ns");
@@ -125,48 +126,14 @@ async fn time(pdp: &Pdp, request: impl FnMut() -> Outcome<Request>) -> Outcome<f
     Ok(since.elapsed().as_secs_f64() * 1e9 / AT_A_TIME as f64)
 }
 
-/// A call of a principal. Of ten, six list servers, two start one, and two are others.
+/// A call of a principal.
 fn request(number: usize, sizes: Sizes) -> Outcome<Request> {
     let Identity { domain_id, subject, project_id, .. } = identity(number, sizes);
     let (Subject::User(user_id) | Subject::Agency(user_id)) = subject;
-    let project = project_id.unwrap_or_default();
-    let start = Body::Content { bytes: br#"{"os-start":null}"#.to_vec(), truncated: false };
-    let (method, path, body) = match number % 10 {
-        0..6 => ("GET", format!("/v2.1/{project}/servers"), Body::Absent),
-        6..8 => ("POST", format!("/v2.1/{project}/servers/7/action"), start),
-        8 => ("DELETE", format!("/v2.1/{project}/servers/7"), Body::Absent),
-        _ => ("GET", format!("/v1/{project}/cloudservers/7"), Body::Absent),
-    };
-    let principal = PrincipalParts { domain_id, user_id, project_id: project, ..Default::default() };
-    Ok(Request::new(RequestParts { principal, method: method.to_owned(), path, body, ..Default::default() })?)
-}
-
-/// Xorshift: the same requests each time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> usize {
-        let Self(state) = self;
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        usize::try_from(*state >> 1).unwrap_or_default()
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    let project_id = project_id.unwrap_or_default();
+    calls::request(PrincipalParts { domain_id, user_id, project_id, ..Default::default() }, number)
 }
 
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / (1_024.0 * 1_024.0)
-}
-
-/// What this process holds in memory.
-fn resident_bytes() -> Outcome<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes: u64 = line.and_then(|rest| rest.split_whitespace().next()).ok_or("no VmRSS")?.parse()?;
-    Ok(kibibytes * 1_024)
 }

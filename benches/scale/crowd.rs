@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ecs_authz::catalog::{Body, Catalog};
-use ecs_authz::request::{Caller, Context, PrincipalParts, Request, RequestParts};
+use ecs_authz::catalog::Catalog;
+use ecs_authz::request::{Caller, Context, PrincipalParts, Request};
 use ecs_authz::store::directory::DirectoryStore;
 
-use super::Outcome;
 use super::directory::{self, Shape, domain, group, groups};
+use super::{Outcome, calls};
 
 const DOMAINS: usize = 20;
 const PROJECTS: usize = 10;
@@ -62,29 +62,7 @@ pub(super) fn caller(number: usize, kind: Kind) -> Outcome<Caller> {
     Ok(Caller::new(principal(number, kind), Context::default())?)
 }
 
-/// A call of a principal. Of ten, six list servers, two start one, and two are others.
+/// A call of a principal.
 pub(super) fn request(number: usize) -> Outcome<Request> {
-    let principal = principal(number, Kind::InGroups);
-    let project = &principal.project_id;
-    let start = Body::Content { bytes: br#"{"os-start":null}"#.to_vec(), truncated: false };
-    let (method, path, body) = match number % 10 {
-        0..6 => ("GET", format!("/v2.1/{project}/servers"), Body::Absent),
-        6..8 => ("POST", format!("/v2.1/{project}/servers/7/action"), start),
-        8 => ("DELETE", format!("/v2.1/{project}/servers/7"), Body::Absent),
-        _ => ("GET", format!("/v1/{project}/cloudservers/7"), Body::Absent),
-    };
-    Ok(Request::new(RequestParts { principal, method: method.to_owned(), path, body, ..Default::default() })?)
-}
-
-/// Xorshift: the same requests each time.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, count: usize) -> usize {
-        let Self(state) = self;
-        *state ^= *state << 13;
-        *state ^= *state >> 7;
-        *state ^= *state << 17;
-        usize::try_from(*state >> 1).unwrap_or_default() % count
-    }
+    calls::request(principal(number, Kind::InGroups), number)
 }

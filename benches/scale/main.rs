@@ -14,8 +14,17 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::{env, fs};
 
+use serde_json::json;
+
+#[path = "../decision/at_once.rs"]
+mod at_once;
+mod calls;
 mod crowd;
 mod directory;
+#[path = "../decision/machine.rs"]
+mod machine;
+#[path = "../decision/median.rs"]
+mod median;
 mod principals;
 mod report;
 mod start;
@@ -46,9 +55,10 @@ fn progress(what: &str) {
 }
 
 fn measure() -> Outcome<()> {
-    let mut report = report::Report::new();
-    start::measure(&mut report)?;
-    principals::measure(&mut report)?;
+    let (policies, principals) = (most("BENCH_POLICIES", 100_000)?, most("BENCH_PRINCIPALS", 1_000_000)?);
+    let mut report = report::Report::new(json!({"policies": policies, "principals": principals}));
+    start::measure(policies, &mut report)?;
+    principals::measure(principals, &mut report)?;
     fs::create_dir_all("target/bench")?;
     fs::write("target/bench/scale.json", report.json())?;
     Ok(io::stdout().write_all(report.table().as_bytes())?)

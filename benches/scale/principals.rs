@@ -1,18 +1,18 @@
 //! What cached principals take in memory, and a decision about one of many.
 
-use std::future::Future;
 use std::hint::black_box;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use allocation_counter::measure as count_allocations;
 use ecs_authz::pdp::{Defaults, Pdp};
 use ecs_authz::store::cache::{CacheCounters, PolicyCache};
 
-use super::crowd::{Crowd, Kind, Random, caller, request};
-use super::report::{Report, median, resident_bytes};
-use super::{Outcome, most, progress};
+use super::at_once::at_once;
+use super::calls::Random;
+use super::crowd::{Crowd, Kind, caller, request};
+use super::median::median;
+use super::report::{Report, resident_bytes};
+use super::{Outcome, progress};
 
 /// Larger than what is put into it.
 const CACHE_BYTES: u64 = 8 << 30;
@@ -76,8 +76,7 @@ pub(super) fn decide(principals: usize, times: usize) -> Outcome<()> {
     Ok(())
 }
 
-pub(super) fn measure(report: &mut Report) -> Outcome<()> {
-    let most = most("BENCH_PRINCIPALS", 1_000_000)?;
+pub(super) fn measure(most: usize, report: &mut Report) -> Outcome<()> {
     let crowd = Crowd::new()?;
     let counts = [most / 100, most / 10, most];
     let mut all = Vec::new();
@@ -134,15 +133,4 @@ fn time(pdp: &Pdp, principals: usize, random: &mut Random) -> Outcome<f64> {
         black_box(at_once(pdp.decide(black_box(request)))?.decision());
     }
     Ok(began.elapsed().as_secs_f64() * 1e9 / AT_A_TIME as f64)
-}
-
-/// The output of a future that waits for nothing but this thread.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-    }
 }

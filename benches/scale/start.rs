@@ -10,8 +10,9 @@ use ecs_authz::catalog::Catalog;
 use ecs_authz::store::directory::DirectoryStore;
 
 use super::directory::{self, Shape};
-use super::report::{Report, median};
-use super::{Outcome, most, progress};
+use super::median::median;
+use super::report::Report;
+use super::{Outcome, progress};
 
 const ROUNDS: usize = 5;
 /// Policies of each domain, where there are several.
@@ -28,8 +29,7 @@ fn open_store(root: &Path) -> Outcome<DirectoryStore> {
     Ok(DirectoryStore::open(root, Arc::new(Catalog::published()?))?)
 }
 
-pub(super) fn measure(report: &mut Report) -> Outcome<()> {
-    let policies = most("BENCH_POLICIES", 100_000)?;
+pub(super) fn measure(policies: usize, report: &mut Report) -> Outcome<()> {
     let shape = |policies: usize| Shape { domains: (policies / OF_A_DOMAIN).max(1), policies };
     let many = [0, 100, policies / 10, policies].map(shape);
     for shape in many.into_iter().chain([Shape { domains: 1, policies: policies / 10 }]) {

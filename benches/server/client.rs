@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::Outcome;
 use super::histogram::Histogram;
 use super::plan::{Load, Method};
+use super::receive::whole;
 use super::workload::Workload;
 
 /// Large enough that no answer waits for it.
@@ -183,12 +184,7 @@ async fn unary(connection: &SendRequest<Bytes>, head: &Request<()>, message: Byt
         return Err(format!("a call ended with {code:?}: {:?}", response.headers()).into());
     }
     let mut body = response.into_body();
-    let mut received = BytesMut::new();
-    while let Some(chunk) = body.data().await {
-        let chunk = chunk?;
-        body.flow_control().release_capacity(chunk.len())?;
-        received.extend_from_slice(&chunk);
-    }
+    let mut received = whole(&mut body).await?;
     end(&mut body).await?;
     let answer = next_message(&mut received)?.ok_or("an answer without a message")?;
     if received.is_empty() { Ok(answer) } else { Err("an answer with more than a message".into()) }

@@ -25,6 +25,7 @@ mod mix;
 mod plan;
 mod policies;
 mod process;
+mod receive;
 mod report;
 mod rounds;
 mod stock;

@@ -1,11 +1,10 @@
 //! The policies of the server that is measured: groups with four each, some of which deny.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use super::Outcome;
-use super::mix::{DOMAIN, group};
+use super::mix::{DOMAIN, grant, group};
 
 /// Groups. Each principal is in one.
 pub(super) const GROUPS: usize = 16;
@@ -34,22 +33,18 @@ pub(super) fn write(folder: &Path) -> Outcome<()> {
     }
     let mut grants = String::new();
     for number in 0..GROUPS {
-        write_group(&mut grants, &group(number))?;
+        grants += &of_nobody(&group(number));
         let last = if number % 2 == 0 { "all" } else { "storage" };
         for policy in ["read", "operate", "no-resizing", last] {
-            let group = group(number);
-            writeln!(
-                grants,
-                "[[grant]]\nsubject = {{ group = \"{group}\" }}\npolicy = \"{policy}\"\nscope = \"all_projects\""
-            )?;
+            grants += &grant(&group(number), policy);
         }
     }
     Ok(fs::write(folder.join("grants.toml"), grants)?)
 }
 
 /// Of a group without a member, the server would say that it may be a slip.
-fn write_group(grants: &mut String, id: &str) -> Outcome<()> {
-    Ok(writeln!(grants, "[[group]]\nid = \"{id}\"\nmembers = [\"nobody\"]")?)
+fn of_nobody(group: &str) -> String {
+    format!("[[group]]\nid = \"{group}\"\nmembers = [\"nobody\"]\n")
 }
 
 /// Policies of a large installation.
@@ -68,11 +63,9 @@ pub(super) fn write_many(folder: &Path) -> Outcome<()> {
                 r#"{{"Version":"1.1","Statement":[{READ},{{"Effect":"Deny","Action":["obs:bucket{number}:*"]}}]}}"#
             );
             fs::write(policies.join(format!("policy-{number}.json")), text)?;
-            write_group(&mut grants, &format!("g{number}"))?;
-            writeln!(
-                grants,
-                "[[grant]]\nsubject = {{ group = \"g{number}\" }}\npolicy = \"policy-{number}\"\nscope = \"all_projects\""
-            )?;
+            let group = format!("g{number}");
+            grants += &of_nobody(&group);
+            grants += &grant(&group, &format!("policy-{number}"));
         }
         fs::write(folder.join("grants.toml"), grants)?;
     }

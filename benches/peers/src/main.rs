@@ -9,15 +9,23 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::{env, fs};
 
+#[path = "../../decision/at_once.rs"]
+mod at_once;
 mod engine;
 #[path = "../../server/histogram.rs"]
 #[expect(dead_code, reason = "its own bench checks its arithmetic")]
 mod histogram;
 mod in_process;
+#[path = "../../decision/machine.rs"]
+mod machine;
+#[path = "../../decision/median.rs"]
+mod median;
 #[path = "../../decision/mix.rs"]
 mod mix;
 mod policies;
 mod questions;
+#[path = "../../server/receive.rs"]
+mod receive;
 mod report;
 mod wire;
 

@@ -1,7 +1,6 @@
 //! The policies of the comparison, as documents for us and as statements that others can be told.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use ecs_authz::request::PrincipalParts;
 use serde_json::json;
 
 use crate::Outcome;
+use crate::mix::grant;
 
 /// A policy: what it allows, and what it denies.
 pub(crate) struct Policy {
@@ -137,11 +137,7 @@ pub(crate) fn write(folder: &Path, policies: &[Policy], principal: &PrincipalPar
     for policy in policies {
         let file = folder.join("policies").join(&policy.name).with_extension("json");
         fs::write(file, policy.document().to_string())?;
-        writeln!(
-            grants,
-            "[[grant]]\nsubject = {{ group = \"{group}\" }}\npolicy = \"{}\"\nscope = \"all_projects\"",
-            policy.name
-        )?;
+        grants += &grant(group, &policy.name);
     }
     Ok(fs::write(folder.join("grants.toml"), grants)?)
 }

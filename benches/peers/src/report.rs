@@ -2,12 +2,13 @@
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
-use std::process::Command;
 use std::{fs, thread};
 
 use serde_json::{Value, json};
 
 use crate::Outcome;
+use crate::machine::{date, load};
+use crate::median::median;
 use crate::questions::Asked;
 
 /// What stands between them is replaced.
@@ -214,12 +215,6 @@ fn replace_table(text: &str, table: &str) -> Outcome<String> {
     Ok(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
-/// The middle one.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
 /// How many times the others, round by round: the middle.
 fn ratio(values: &[f64], others: &[f64]) -> f64 {
     median(values.iter().zip(others).map(|(value, other)| value / other).collect())
@@ -239,23 +234,11 @@ fn times(ratio: f64) -> String {
     if ratio < 10.0 { format!("{ratio:.1}×") } else { format!("{ratio:.0}×") }
 }
 
-/// As `date` tells it, which is part of every system; nothing where it is not.
-fn date() -> String {
-    let output = Command::new("date").args(["-u", "+%F %R UTC"]).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-}
-
 fn machine() -> String {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     format!("{cores} cores ({})", model.map_or("unknown", |(_, model)| model))
-}
-
-/// How busy the machine was in the last minute.
-fn load() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

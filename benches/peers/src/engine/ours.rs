@@ -1,10 +1,7 @@
 //! `ecs_authz`, the library.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use ecs_authz::catalog::Catalog;
 use ecs_authz::decision::{DependencyMode, Verdict};
@@ -15,6 +12,7 @@ use ecs_authz::store::directory::DirectoryStore;
 
 use super::Engine;
 use crate::Outcome;
+use crate::at_once::at_once;
 use crate::questions::{Asked, Question};
 
 const CACHE_BYTES: u64 = 1 << 30;
@@ -70,16 +68,5 @@ fn read(evaluation: &Evaluation<'_>, asked: Asked, answers: &mut Vec<bool>) {
     answers.extend(evaluation.call().operation.actions.iter().copied().map(is_allowed));
     if asked == Asked::All {
         answers.extend(evaluation.dependencies.iter().copied().map(is_allowed));
-    }
-}
-
-/// The output of a future that waits for nothing but this thread.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
     }
 }

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::Outcome;
 use crate::histogram::Histogram;
+use crate::receive::whole;
 
 /// Large enough that no answer waits for it.
 const WINDOW_BYTES: u32 = 16 << 20;
@@ -141,12 +142,7 @@ async fn exchange(connection: &SendRequest<Bytes>, call: &Call, kind: Kind) -> O
     let status = response.status().as_u16();
     let head = response.headers().clone();
     let mut body = response.into_body();
-    let mut received = BytesMut::new();
-    while let Some(chunk) = body.data().await {
-        let chunk = chunk?;
-        body.flow_control().release_capacity(chunk.len())?;
-        received.extend_from_slice(&chunk);
-    }
+    let received = whole(&mut body).await?;
     if kind == Kind::Http {
         return Ok(Reply { status, body: received.freeze() });
     }
