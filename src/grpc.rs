@@ -7,13 +7,14 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 pub mod admin;
+pub mod admission;
 pub mod authorize;
 mod deadline;
 pub mod departure;
 mod explanation;
 pub mod ext_authz;
 pub mod guard;
-mod in_place;
+pub(crate) mod in_place;
 pub mod intake;
 pub mod limits;
 pub mod observe;

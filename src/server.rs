@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
 
 use crate::catalog::{Catalog, CatalogError, Source};
 use crate::config::{ClientAuth, Config, TlsConfig};
 use crate::decision_log::{self, DecisionLog};
+use crate::grpc::admission::Admitted;
 use crate::grpc::authorize::Authorize;
 use crate::grpc::ext_authz::ExtAuthz;
 use crate::grpc::limits::CallLimits;
@@ -36,8 +35,9 @@ pub use drain::Drain;
 use drain::{Phase, PhaseWatch};
 use grpc_health::GrpcHealth;
 use incoming::Incoming;
-use limits::{CallBounds, Places, transport};
+use limits::{CallBounds, Places, http2, layers};
 pub use policies::{OpenStore, PolicySource};
+use services::ServicesBuilder;
 use tls::Protocol;
 pub use tls::{Certificates, Reload, TlsError, read_authorities};
 use workers::{Dealer, Workers};
@@ -54,6 +54,7 @@ mod limits;
 mod memory_limit;
 mod policies;
 mod reload;
+mod services;
 mod socket;
 mod tls;
 mod workers;
@@ -409,21 +410,20 @@ fn grpc_server(
     let served: Vec<&str> = services(config).chain(["grpc.health.v1.Health"]).collect();
     let named = |names: Option<BTreeSet<String>>| Callers::new(names.map(ClientNames::from_iter));
     let authorize = Authorize::service(pdp.clone(), log.clone(), metrics.decisions.clone(), limits.clone());
-    let authorize = InterceptedService::new(authorize, named(callers.authorization_service));
-    let ext_authz = ext_authz.map(|config| {
+    let authorize = Admitted::new(authorize, named(callers.authorization_service));
+    let mut services = ServicesBuilder::new().with(authorize);
+    if let Some(config) = ext_authz {
         let service = ExtAuthz::new(pdp, log, metrics.decisions.clone(), config, limits).into_service();
-        InterceptedService::new(service, named(callers.ext_authz))
-    });
-    let mut routes = Routes::builder();
-    routes.add_service(authorize);
-    if let Some(ext_authz) = ext_authz {
-        routes.add_service(ext_authz);
+        services = services.with(Admitted::new(service, named(callers.ext_authz)));
     }
-    routes.add_service(health.service());
-    // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
-    routes.add_service(reflection(&served).build_v1()?).add_service(reflection(&served).build_v1alpha()?);
-    let transport = transport(&config.limits, CallBounds::of_decisions(&config.limits), observe);
-    Ok(GrpcServer::new(transport, routes.routes()))
+    let services = services
+        .with(health.service())
+        // Clients of both generations: grpcurl speaks v1, older tools v1alpha alone.
+        .with(reflection(&served).build_v1()?)
+        .with(reflection(&served).build_v1alpha()?);
+    let bounds = CallBounds::of_decisions(&config.limits);
+    let layers = layers(&config.limits, bounds, observe);
+    Ok(GrpcServer::new(http2(&config.limits, bounds), &layers, services))
 }
 
 /// Tells clients of these services.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
+use super::admission::Admitted;
 use super::servers::policy_admin_service_server::{PolicyAdminService, PolicyAdminServiceServer};
 use super::status::CallError;
 use super::{deadline, pb};
@@ -74,14 +74,14 @@ impl PolicyAdmin {
         store: Arc<PostgresStore>,
         administration: Administration,
         access: Access,
-    ) -> InterceptedService<PolicyAdminServiceServer<Self>, Access> {
+    ) -> Admitted<PolicyAdminServiceServer<Self>, Access> {
         let service = PolicyAdminServiceServer::new(Self {
             pdp,
             store,
             administration,
             simulations: Semaphore::new(1),
         });
-        InterceptedService::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), access)
+        Admitted::new(service.max_decoding_message_size(MAX_MESSAGE_BYTES), access)
     }
 
     /// Makes an edit that is well-formed.

@@ -15,7 +15,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use prost::bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
 use tower_layer::Layer;
@@ -76,13 +76,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().insert(Arrived(Instant::now()));
+        let arrived = Instant::now();
+        request.extensions_mut().insert(Arrived(arrived));
         let path = request.uri().path_and_query().cloned();
         let untaken = request.extensions().get().map(|link: &Link| link.untaken.clone());
         let GuardCalls { calls, limit, intake } = self.guard.clone();
         let request = request.map(|body| IntakeBody::new(body, intake));
         let future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok();
-        GuardedFuture { future, overdue: sleep(limit), calls, path, untaken }
+        GuardedFuture { future, deadline: arrived + limit, overdue: None, calls, path, untaken }
     }
 }
 
@@ -93,8 +94,10 @@ pin_project! {
         // None if there was a panic before there was a future.
         #[pin]
         future: Option<F>,
+        deadline: Instant,
+        // None before it has waited: most calls never do.
         #[pin]
-        overdue: Sleep,
+        overdue: Option<Sleep>,
         calls: Arc<Calls>,
         path: Option<PathAndQuery>,
         // None on a connection that nobody watches.
@@ -109,7 +112,7 @@ where
     type Output = Result<Response<GuardedBody>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         let mut guarded = |answer: Response<Body>, calls: &Arc<Calls>, path: &mut Option<PathAndQuery>| {
             let (path, untaken) = (path.take(), this.untaken.take());
             answer.map(|body| GuardedBody { body: Some(body), calls: calls.clone(), path, untaken })
@@ -122,7 +125,12 @@ where
                 Poll::Ready(answer.map(|answer| guarded(answer, this.calls, this.path)))
             }
             Some(Ok(Poll::Pending)) => {
-                ready!(this.overdue.poll(context));
+                if this.overdue.is_none() {
+                    this.overdue.set(Some(sleep_until(*this.deadline)));
+                }
+                if let Some(overdue) = this.overdue.as_mut().as_pin_mut() {
+                    ready!(overdue.poll(context));
+                }
                 Poll::Ready(Ok(guarded(answer(CallError::DeadlineExceeded), this.calls, this.path)))
             }
             None | Some(Err(_)) => {

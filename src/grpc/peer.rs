@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::{Extensions, HeaderMap};
 use rustls_pki_types::CertificateDer;
-use tonic::service::Interceptor;
-use tonic::{Request, Status};
+use tonic::Request;
 
+use super::admission::Admission;
 use super::departure::Departure;
 use super::status::CallError;
 use super::untaken::Untaken;
@@ -64,7 +65,12 @@ impl Peer {
 
 /// Who sent a request.
 pub(super) fn of<T>(request: &Request<T>) -> Option<&Peer> {
-    request.extensions().get().map(|link: &Link| &link.peer)
+    among(request.extensions())
+}
+
+/// Who makes the call that this is known of.
+pub(super) fn among(known: &Extensions) -> Option<&Peer> {
+    known.get().map(|link: &Link| &link.peer)
 }
 
 /// What tells when the connection of a request is to go.
@@ -112,7 +118,7 @@ impl Callers {
         Self { named: named.map(Arc::new) }
     }
 
-    fn admit(&self, peer: Option<&Peer>) -> bool {
+    fn has(&self, peer: Option<&Peer>) -> bool {
         match (&self.named, peer) {
             // Who may open a local socket is a matter of its permissions.
             (None, _) | (_, Some(Peer::Local)) => true,
@@ -122,12 +128,9 @@ impl Callers {
     }
 }
 
-impl Interceptor for Callers {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        match self.admit(of(&request)) {
-            true => Ok(request),
-            false => Err(CallError::Forbidden.into()),
-        }
+impl Admission for Callers {
+    fn admit(&self, _: &HeaderMap, known: &mut Extensions) -> Result<(), CallError> {
+        if self.has(among(known)) { Ok(()) } else { Err(CallError::Forbidden) }
     }
 }
 
@@ -152,7 +155,7 @@ mod tests {
             &["console.example"],
             &["spiffe://other/x", "console.example"],
         ] {
-            assert!(callers.admit(Some(&remote(names))), "{names:?}");
+            assert!(callers.has(Some(&remote(names))), "{names:?}");
         }
         for names in [
             &[][..],
@@ -160,17 +163,17 @@ mod tests {
             &["spiffe://acme.example/Console"],
             &["x.console.example"],
         ] {
-            assert!(!callers.admit(Some(&remote(names))), "{names:?}");
+            assert!(!callers.has(Some(&remote(names))), "{names:?}");
         }
-        assert!(callers.admit(Some(&Peer::Local)));
-        assert!(!callers.admit(None));
+        assert!(callers.has(Some(&Peer::Local)));
+        assert!(!callers.has(None));
     }
 
     #[test]
     fn an_empty_list_is_nobody_and_no_list_is_anybody() {
-        assert!(!callers(&[]).admit(Some(&remote(&["a.example"]))));
-        assert!(Callers::new(None).admit(Some(&remote(&[]))));
-        assert!(Callers::new(None).admit(None));
+        assert!(!callers(&[]).has(Some(&remote(&["a.example"]))));
+        assert!(Callers::new(None).has(Some(&remote(&[]))));
+        assert!(Callers::new(None).has(None));
     }
 
     #[test]

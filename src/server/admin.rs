@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::service::Routes;
-
 use super::connections::{self, GrpcServer, MaxAge};
 use super::drain::PhaseWatch;
 use super::incoming::Incoming;
-use super::limits::{CallBounds, transport};
+use super::limits::{CallBounds, http2, layers};
+use super::services::ServicesBuilder;
 use super::tls::{Certificates, Protocol, TlsError};
 use super::{OpenStore, PolicySource, StartError, reflection};
 use crate::config::LimitsConfig;
@@ -66,10 +65,11 @@ impl AdminListener {
             config.listener_tls().map(|(tls, clients)| certificates.load(tls, clients, Protocol::Http2));
         let tls = tls.transpose().map_err(AdminListenerError::from)?;
         let service = PolicyAdmin::service(pdp, store.clone(), administration, access(config)?);
-        let services = Routes::new(service)
-            .add_service(reflection(&[SERVICE]).build_v1()?)
-            .add_service(reflection(&[SERVICE]).build_v1alpha()?);
-        let server = GrpcServer::new(transport(limits, CALLS, observe), services);
+        let services = ServicesBuilder::new()
+            .with(service)
+            .with(reflection(&[SERVICE]).build_v1()?)
+            .with(reflection(&[SERVICE]).build_v1alpha()?);
+        let server = GrpcServer::new(http2(limits, CALLS), &layers(limits, CALLS, observe), services);
         let (incoming, addr) = Incoming::on_port(config.addr, tls).await?;
         Ok(Self { addr, incoming, server })
     }

@@ -1,6 +1,5 @@
 //! One connection of whatever kind, and who is at its other end.
 
-use std::convert::Infallible;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
@@ -9,10 +8,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 
 use super::limits::Place;
 use crate::grpc::departure::{Departure, Notice, departure};
@@ -30,7 +27,6 @@ pub(super) struct Connection {
     peer: Peer,
     departure: Option<Departure>,
     untaken: Untaken,
-    tie: Option<Tie>,
     /// Until the first bytes are there.
     preface: Option<Preface>,
     /// While the client takes nothing of what is written.
@@ -43,22 +39,6 @@ struct Preface {
     overdue: Pin<Box<Sleep>>,
     missing_bytes: usize,
 }
-
-/// The connection's end of what ties it to whoever may cut it. Nothing is ever sent: what tells is that an end is dropped.
-struct Tie {
-    cut: oneshot::Receiver<Infallible>,
-    _gone: oneshot::Sender<Infallible>,
-}
-
-/// Whoever drops this cuts the connection, however many calls are on it.
-pub(super) struct Lifeline {
-    /// Tells the calls on it that it is to go.
-    pub(super) notice: Notice,
-    _cut: oneshot::Sender<Infallible>,
-}
-
-/// Completes when the connection is gone.
-pub(super) type Gone = oneshot::Receiver<Infallible>;
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -88,7 +68,7 @@ impl Connection {
         let preface = Preface { overdue: Box::pin(sleep(PREFACE_TIMEOUT)), missing_bytes: PREFACE_BYTES };
         let stream = Box::new(stream);
         let untaken = Untaken::default();
-        Self { stream, peer, departure: None, untaken, tie: None, preface: Some(preface), stall: None, place }
+        Self { stream, peer, departure: None, untaken, preface: Some(preface), stall: None, place }
     }
 
     /// Tells when a message has been ready for longer than a client may leave it.
@@ -100,21 +80,17 @@ impl Connection {
         }
     }
 
-    /// Ties the connection to a lifeline, and tells when it is gone.
-    pub(super) fn tie(&mut self) -> (Lifeline, Gone) {
-        let (lifeline, cut) = oneshot::channel();
-        let (gone, is_gone) = oneshot::channel();
+    /// Tells the calls on it that it is to go.
+    pub(super) fn notice(&mut self) -> Notice {
         let (notice, departure) = departure();
-        self.tie = Some(Tie { cut, _gone: gone });
         self.departure = Some(departure);
-        (Lifeline { notice, _cut: lifeline }, is_gone)
+        notice
     }
 
-    /// Fails once the connection is cut. Whoever waits to read or to write is woken then.
-    fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(tie) = &mut self.tie else { return Ok(()) };
-        let is_cut = tie.cut.is_terminated() || Pin::new(&mut tie.cut).poll(cx).is_ready();
-        if is_cut { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    /// What its calls know of it.
+    pub(super) fn link(&self) -> Link {
+        let Self { peer, departure, untaken, .. } = self;
+        Link { peer: peer.clone(), departure: departure.clone(), untaken: untaken.clone() }
     }
 
     /// Ends a connection whose client takes nothing of what is written for too long. HTTP/2's probes do not: hyper says
@@ -142,22 +118,12 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Link;
-
-    fn connect_info(&self) -> Link {
-        let Self { peer, departure, untaken, .. } = self;
-        Link { peer: peer.clone(), departure: departure.clone(), untaken: untaken.clone() }
-    }
-}
-
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check_cut(cx)?;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let Some(preface) = &mut self.preface else { return polled };
@@ -175,19 +141,16 @@ impl AsyncRead for Connection {
 /// it copies those of less than 1,024 bytes, as decisions are, and writes 16 KiB of them at once.
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check_cut(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.limit_stall(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_cut(cx)?;
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.limit_stall(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_cut(cx)?;
         let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.limit_stall(cx, shut)
     }

@@ -6,29 +6,34 @@
 //!
 //! So is one whose client does not take what is ready for it: it has as much time again for its calls.
 //!
-//! tonic knows an age too, but one for all connections, and with a grace it cuts them without telling before. So every
-//! connection has a tonic server to itself, which is told to stop.
+//! hyper serves them, without tonic's server around it. That one knows an age too, but one for all connections, and with a
+//! grace it cuts them without telling before; and what it does for each call costs more than our decision.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming as IncomingBody;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_stream::Stream;
-use tonic::service::Routes;
-use tonic::transport::Server;
+use tower_layer::Layer as _;
+use tower_service::Service;
 
-use super::connection::{Connection, Gone};
+use super::connection::Connection;
 use super::drain::{Phase, PhaseWatch};
 use super::incoming::{Arrival, Incoming};
-use super::limits::Layers;
+use super::limits::{Layers, Surrounded};
+use super::services::{Services, ServicesBuilder};
 use super::workers::Seat;
 use crate::config::ConnectionsConfig;
+use crate::grpc::intake::IntakeBody;
+use crate::grpc::peer::Link;
 
 /// How much of the age is left to chance, to either side.
 const JITTER: f64 = 0.1;
@@ -39,17 +44,51 @@ const ACCEPT_GRACE: Duration = Duration::from_millis(100);
 /// What a listener serves: its services, and what connections and calls are bound to before they get there.
 #[derive(Clone)]
 pub(super) struct GrpcServer {
-    transport: Transport,
-    services: Routes,
+    http2: Http2,
+    calls: Surrounded<Services<Received>>,
 }
 
-/// The limits of connections, and what all calls pass through.
-pub(super) type Transport = Server<Layers>;
+/// The limits of connections.
+pub(super) type Http2 = http2::Builder<TokioExecutor>;
+/// The body of a call.
+type Received = IntakeBody<IncomingBody>;
 
 impl GrpcServer {
-    pub(super) fn new(transport: Transport, services: Routes) -> Self {
-        // Else each connection would have a copy of its own.
-        Self { transport, services: services.prepare() }
+    pub(super) fn new(http2: Http2, layers: &Layers, services: ServicesBuilder<Received>) -> Self {
+        Self { http2, calls: layers.layer(services.build()) }
+    }
+
+    /// Serves a connection until its client has gone, or it has gone because it was told to.
+    async fn serve(self, connection: Connection, told: impl Future<Output = ()>) {
+        let linked = Linked { calls: self.calls, link: connection.link() };
+        let mut served = pin!(self.http2.serve_connection(TokioIo::new(connection), linked));
+        let ended = tokio::select! {
+            ended = served.as_mut() => ended,
+            () = told => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection could not be served");
+        }
+    }
+}
+
+/// The calls of one connection. Each learns what is known of it.
+struct Linked {
+    calls: Surrounded<Services<Received>>,
+    link: Link,
+}
+
+impl hyper::service::Service<Request<IncomingBody>> for Linked {
+    type Response = <Surrounded<Services<Received>> as Service<Request<IncomingBody>>>::Response;
+    type Error = Infallible;
+    type Future = <Surrounded<Services<Received>> as Service<Request<IncomingBody>>>::Future;
+
+    fn call(&self, mut call: Request<IncomingBody>) -> Self::Future {
+        call.extensions_mut().insert(self.link.clone());
+        self.calls.clone().call(call)
     }
 }
 
@@ -137,8 +176,7 @@ async fn serve_one(
     max_age: MaxAge,
     drains: impl Future<Output = ()>,
 ) {
-    // Dropping it, however this ends, cuts what is left.
-    let (lifeline, gone) = connection.tie();
+    let notice = connection.notice();
     let leaves_a_message = connection.leaves_a_message();
     let (goes, is_to_go) = oneshot::channel::<Infallible>();
     let told = async {
@@ -147,7 +185,7 @@ async fn serve_one(
             () = max_age.is_reached() => {}
             _dropped = is_to_go => {}
         }
-        lifeline.notice.give();
+        notice.give();
         drop(seat);
     };
     let left_for_long = async move {
@@ -156,35 +194,11 @@ async fn serve_one(
         drop(goes);
         sleep(grace).await;
     };
-    let GrpcServer { transport, services } = server;
-    let alone = Alone { connection: Some(connection), gone };
-    let served = transport.serve_with_incoming_shutdown(services, alone, told);
+    // Dropped, however this ends, it cuts what is left.
     tokio::select! {
-        served = served => {
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection could not be served");
-            }
-        }
+        () = server.serve(connection, told) => {}
         () = max_age.is_over() => tracing::debug!("a connection that did not end in time is cut"),
         () = left_for_long => tracing::debug!("a connection whose client does not take what is ready is cut"),
-    }
-}
-
-/// One connection, and no other until it is gone.
-struct Alone {
-    connection: Option<Connection>,
-    gone: Gone,
-}
-
-impl Stream for Alone {
-    type Item = Result<Connection, Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(connection) = self.connection.take() {
-            return Poll::Ready(Some(Ok(connection)));
-        }
-        let _gone = ready!(Pin::new(&mut self.gone).poll(cx));
-        Poll::Ready(None)
     }
 }
 

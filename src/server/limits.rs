@@ -1,6 +1,6 @@
 //! What bounds the clients of the gRPC listeners: what is configured, and what is fixed on purpose.
 //!
-//! HTTP/2 is bounded by h2, which hyper and tonic lead to:
+//! HTTP/2 is bounded by h2, which hyper leads to:
 //!
 //! | attack | what ends it |
 //! |---|---|
@@ -21,14 +21,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::Server;
-use tower_layer::{Identity, Stack};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower_layer::Stack;
 
+use super::connections::Http2;
 use crate::config::LimitsConfig;
-use crate::grpc::guard::GuardCalls;
+use crate::grpc::guard::{GuardCalls, GuardedService};
 use crate::grpc::intake::Intake;
 use crate::grpc::limits::CallLimits;
-use crate::grpc::observe::ObserveCalls;
+use crate::grpc::observe::{ObserveCalls, ObservedService};
 use crate::slots::{Slot, Slots};
 
 /// How much longer than a decision a call may take: for a message that comes slowly. It ends those that never come.
@@ -87,8 +88,10 @@ impl Places {
     }
 }
 
-/// What surrounds the services of a listener.
-pub(super) type Layers = Stack<GuardCalls, Stack<ObserveCalls, Identity>>;
+/// What surrounds the services of a listener: all that happens in a call is observed.
+pub(super) type Layers = Stack<GuardCalls, ObserveCalls>;
+/// Services with that around them.
+pub(super) type Surrounded<S> = ObservedService<GuardedService<S>>;
 
 /// What one call may be, and how many at once on a connection.
 #[derive(Debug, Clone, Copy)]
@@ -114,21 +117,28 @@ pub(super) fn of_decisions(limits: &LimitsConfig) -> CallLimits {
     }
 }
 
-/// A server within these limits. Its calls are counted and traced.
-pub(super) fn transport(limits: &LimitsConfig, calls: CallBounds, observe: ObserveCalls) -> Server<Layers> {
-    let intake = Intake::new(limits.max_received_bytes, limits.max_message_bytes);
-    Server::builder()
+/// HTTP/2 within these limits. Of what it writes of itself, clients of gRPC do not need the date.
+pub(super) fn http2(limits: &LimitsConfig, calls: CallBounds) -> Http2 {
+    let mut http2 = Http2::new(TokioExecutor::new());
+    http2
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(calls.max_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
-        .http2_max_header_list_size(limits.max_header_list_bytes)
-        .http2_keepalive_interval(Some(Duration::from_secs(limits.keepalive_interval_seconds)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(limits.keepalive_timeout_seconds)))
-        .http2_max_pending_accept_reset_streams(Some(limits.max_pending_resets))
-        .http2_max_local_error_reset_streams(Some(limits.max_error_resets))
-        .layer(observe.clone())
-        .layer(GuardCalls::new(observe.calls, calls.time, Arc::new(intake)))
+        .max_header_list_size(limits.max_header_list_bytes)
+        .keep_alive_interval(Duration::from_secs(limits.keepalive_interval_seconds))
+        .keep_alive_timeout(Duration::from_secs(limits.keepalive_timeout_seconds))
+        .max_pending_accept_reset_streams(limits.max_pending_resets)
+        .max_local_error_reset_streams(limits.max_error_resets);
+    http2
+}
+
+/// What all calls pass through: they are counted and traced, and bound to these limits.
+pub(super) fn layers(limits: &LimitsConfig, calls: CallBounds, observe: ObserveCalls) -> Layers {
+    let intake = Intake::new(limits.max_received_bytes, limits.max_message_bytes);
+    Stack::new(GuardCalls::new(observe.calls.clone(), calls.time, Arc::new(intake)), observe)
 }
 
 #[cfg(test)]
@@ -141,8 +151,8 @@ mod tests {
     use http::{Request, Response};
     use tonic::body::Body;
     use tonic::server::NamedService;
-    use tonic::transport::Endpoint;
     use tonic::transport::server::TcpIncoming;
+    use tonic::transport::{Endpoint, Server};
     use tonic::{Code, Status};
     use tonic_health::pb::health_client::HealthClient;
     use tower_service::Service;
@@ -184,7 +194,8 @@ mod tests {
         let metrics = Metrics::new(Arc::new(Catalog::published().unwrap()), []);
         let bounds = CallBounds { max_streams: 8, time: Duration::from_millis(50) };
         let observe = ObserveCalls { calls: metrics.calls.clone(), tracer: Tracer::off() };
-        let router = transport(&LimitsConfig::default(), bounds, observe).add_service(Faulty);
+        let layers = layers(&LimitsConfig::default(), bounds, observe);
+        let router = Server::builder().layer(layers).add_service(Faulty);
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let addr = incoming.local_addr().unwrap();
         tokio::spawn(router.serve_with_incoming(incoming));

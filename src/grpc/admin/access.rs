@@ -4,12 +4,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::{Extensions, HeaderMap, header};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use tonic::metadata::MetadataMap;
-use tonic::service::Interceptor;
-use tonic::{Request, Status};
 
+use crate::grpc::admission::Admission;
 use crate::grpc::peer::{self, ClientNames, Peer};
 use crate::grpc::status::CallError;
 
@@ -62,26 +61,26 @@ impl Access {
         Self { known: Arc::new(Known { tokens: tokens.collect(), clients: clients.into_iter().collect() }) }
     }
 
-    fn actor(&self, request: &Request<()>) -> Option<Actor> {
+    fn actor(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Option<Actor> {
         // Who shows a token wants to be known by it, so a wrong one is not overlooked for a certificate.
-        match request.metadata().contains_key("authorization") {
-            true => self.known.by_token(request.metadata()),
-            false => self.known.by_certificate(peer::of(request)?),
+        match headers.contains_key(header::AUTHORIZATION) {
+            true => self.known.by_token(headers),
+            false => self.known.by_certificate(peer?),
         }
     }
 }
 
-impl Interceptor for Access {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let actor = self.actor(&request).ok_or(CallError::Unauthenticated)?;
-        request.extensions_mut().insert(actor);
-        Ok(request)
+impl Admission for Access {
+    fn admit(&self, headers: &HeaderMap, known: &mut Extensions) -> Result<(), CallError> {
+        let actor = self.actor(headers, peer::among(known)).ok_or(CallError::Unauthenticated)?;
+        known.insert(actor);
+        Ok(())
     }
 }
 
 impl Known {
-    fn by_token(&self, metadata: &MetadataMap) -> Option<Actor> {
-        let mut values = metadata.get_all("authorization").iter();
+    fn by_token(&self, headers: &HeaderMap) -> Option<Actor> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (value, None) = (values.next()?, values.next()) else { return None };
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") || token.len() > MAX_TOKEN_BYTES {
@@ -118,11 +117,11 @@ mod tests {
     }
 
     fn by_headers(access: &Access, values: &[&str]) -> Option<String> {
-        let mut request = Request::new(());
+        let mut headers = HeaderMap::new();
         for value in values {
-            request.metadata_mut().append("authorization", value.parse().unwrap());
+            headers.append(header::AUTHORIZATION, value.parse().unwrap());
         }
-        access.actor(&request).map(|actor| actor.name().to_owned())
+        access.actor(&headers, None).map(|actor| actor.name().to_owned())
     }
 
     #[test]
