@@ -33,6 +33,7 @@ pub use write::{Export, WriteError, check_export};
 mod fault;
 mod files;
 mod grants;
+mod hands;
 mod loads;
 mod read;
 mod render;
@@ -40,8 +41,9 @@ mod watch_files;
 mod write;
 
 use files::Listing;
+use hands::Hands;
 use loads::Loads;
-use read::{Hands, Keep};
+use read::Keep;
 
 /// The most faults or warnings that are shown at once.
 const MAX_SHOWN: usize = 100;
@@ -181,7 +183,7 @@ impl DirectoryStore {
     /// Whether the files are others than those of the last load, or that one could not read them.
     fn is_outdated(&self) -> bool {
         let last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        files::list(&self.root).ok().is_none_or(|listing| last_seen.as_ref() != Some(&listing))
+        files::list(&self.root, Hands::One).ok().is_none_or(|listing| last_seen.as_ref() != Some(&listing))
     }
 
     /// Follows changes of the files until the returned watch is dropped.

@@ -1,13 +1,14 @@
 //! The files of a policy directory: found, told apart, and read without tearing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fault::Fault;
+use super::hands::Hands;
 use crate::policy;
 use crate::store::name::{id_fault, is_invisible, policy_name_fault};
 
@@ -114,16 +115,25 @@ pub(super) enum Role {
 
 /// Lists the files below `root`, three levels deep. Hidden entries and editors' backups (`x~`) are passed over:
 /// Kubernetes keeps its own bookkeeping in hidden folders of a mounted volume.
-pub(super) fn list(root: &Path) -> Result<Listing, Fault> {
-    let mut listing = Listing::new();
-    let listed = fs::metadata(root).map_err(|error| (root.to_owned(), error)).and_then(|metadata| {
+pub(super) fn list(root: &Path, hands: Hands) -> Result<Listing, Fault> {
+    let listed = || {
         // With the root itself: another one may stand at its path.
-        listing.insert(PathBuf::new(), Stamp::of(&metadata));
-        walk(root, Path::new(""), 3, &mut listing)
-    });
-    listed.map_err(|(path, error)| Fault::of(path, format!("can't be read: {error}")))?;
-    Ok(listing)
+        let metadata = fs::metadata(root).map_err(|error| (root.to_owned(), error))?;
+        let domains = entries(root, Path::new(""))?;
+        let of_domains = hands.map(domains, || (), |(), domain| walk(root, domain, 2));
+        let mut listed = vec![(PathBuf::new(), Stamp::of(&metadata))];
+        for of_domain in of_domains {
+            listed.append(&mut of_domain?);
+        }
+        Ok(listed)
+    };
+    // They come in their order, so that few of them are compared.
+    let listed = listed().map(Listing::from_iter);
+    listed.map_err(|(path, error): Unlisted| Fault::of(path, format!("can't be read: {error}")))
 }
+
+/// What can't be listed, and why.
+type Unlisted = (PathBuf, io::Error);
 
 /// Whether a directory is not there, or has nothing in it but what is passed over.
 #[must_use]
@@ -141,26 +151,45 @@ pub(super) fn is_passed_over(name: &str) -> bool {
     name.starts_with('.') || name.ends_with('~')
 }
 
-fn walk(root: &Path, below: &Path, levels: usize, listing: &mut Listing) -> Result<(), (PathBuf, io::Error)> {
-    let folder = root.join(below);
+/// An entry and what is below it, so many levels deep, in the order of paths.
+fn walk(root: &Path, entry: (PathBuf, Stamp), levels: usize) -> Result<Vec<(PathBuf, Stamp)>, Unlisted> {
+    let (path, stamp) = entry;
+    let below = match (stamp.kind, levels) {
+        (Kind::Folder, 1..) => entries(root, &path)?,
+        _ => Vec::new(),
+    };
+    let mut walked = vec![(path, stamp)];
+    for entry in below {
+        walked.append(&mut walk(root, entry, levels - 1)?);
+    }
+    Ok(walked)
+}
+
+/// The entries of a folder, in order.
+fn entries(root: &Path, folder: &Path) -> Result<Vec<(PathBuf, Stamp)>, Unlisted> {
     let at = |path: &Path| {
         let path = if path.as_os_str().is_empty() { root } else { path }.to_owned();
         move |error| (path, error)
     };
-    for entry in fs::read_dir(&folder).map_err(at(below))? {
-        let name = entry.map_err(at(below))?.file_name();
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(root.join(folder)).map_err(at(folder))? {
+        let entry = entry.map_err(at(folder))?;
+        let name = entry.file_name();
         if is_passed_over(&name.to_string_lossy()) {
             continue;
         }
-        let path = below.join(&name);
-        // Follows links: a mounted volume has nothing else.
-        let metadata = fs::metadata(root.join(&path)).map_err(at(&path))?;
-        if metadata.is_dir() && levels > 1 {
-            walk(root, &path, levels - 1, listing)?;
-        }
-        listing.insert(path, Stamp::of(&metadata));
+        let path = folder.join(&name);
+        let metadata = metadata(&entry).map_err(at(&path))?;
+        entries.push((name, path, Stamp::of(&metadata)));
     }
-    Ok(())
+    entries.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+    Ok(entries.into_iter().map(|(_, path, stamp)| (path, stamp)).collect())
+}
+
+/// What an entry is, or what a link leads to: a mounted volume has nothing but links. What is no link need not be looked for
+/// again from the root on.
+fn metadata(entry: &DirEntry) -> io::Result<Metadata> {
+    if entry.file_type()?.is_symlink() { fs::metadata(entry.path()) } else { entry.metadata() }
 }
 
 /// What each listed file is. Folders have no role; anything unexpected is a fault, since a policy at a wrong place
@@ -247,14 +276,20 @@ pub(super) fn read_text(root: &Path, path: &Path, role: &Role) -> Result<String,
     })
 }
 
+/// The room in which the standard library looks for the end of a file. With less, it begins with a small read.
+const END_BYTES: usize = 32;
+
 /// Reads at most one byte more than allowed, which tells a file that is too long from one that just fits.
 fn read_bytes(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     // Opening must not wait: since it was listed, the file may have become a pipe that nobody writes to.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("not a file any more"));
     }
-    let mut bytes = Vec::new();
+    // With room for all of it, and for seeing that it has ended, it is read at once.
+    let expected = usize::try_from(metadata.len()).unwrap_or(max_bytes).min(max_bytes);
+    let mut bytes = Vec::with_capacity(expected + END_BYTES);
     file.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::files::{self, Kind, Listing, Role, Unread};
+use super::hands::Hands;
 use crate::catalog::Catalog;
 use crate::policy::system::SystemPolicies;
 use crate::policy::{CompiledPolicy, Compiler, DocumentError, Grant, system};
@@ -13,10 +14,7 @@ use crate::store::content::SubjectEntry;
 use crate::store::plan::Contents;
 use domain::{DomainFiles, DomainReader, PolicyFile};
 
-pub(super) use hands::Hands;
-
 mod domain;
-mod hands;
 mod rehearsal;
 
 /// How often a directory that changes while it is read is read again.
@@ -98,14 +96,14 @@ pub(super) fn read(
     keep: Keep,
     hands: Hands,
 ) -> (Option<Listing>, Reading) {
-    let mut before = match files::list(root) {
+    let mut before = match files::list(root, hands) {
         Ok(listing) => listing,
         Err(fault) => return (None, Reading { faults: vec![fault], ..Default::default() }),
     };
     for _ in 0..MAX_ATTEMPTS {
         let reading =
             Reader { root, catalog, system, keep, hands, reading: Reading::default() }.read(&before);
-        match files::list(root) {
+        match files::list(root, hands) {
             Ok(after) if after == before => {
                 // What could not be read this time may be the next time, and what was just written may be written
                 // again unseen: there is no state to keep to.

@@ -15,6 +15,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::files::{self, Identity};
+use super::hands::Hands;
 use super::{Change, DirectoryStore, Faults, MAX_SHOWN};
 
 /// How long the files must be unchanged before they are loaded.
@@ -113,10 +114,10 @@ impl Follower {
     /// Waits until the files are quiet. Answers whether they are.
     fn settle(&self) -> bool {
         let limit = Instant::now() + RESTLESS;
-        let mut before = files::list(self.store.root());
+        let mut before = files::list(self.store.root(), Hands::One);
         while Instant::now() < limit {
             thread::sleep(QUIET);
-            let after = files::list(self.store.root());
+            let after = files::list(self.store.root(), Hands::One);
             if after == before {
                 return true;
             }

@@ -9,7 +9,7 @@ const WORTH_A_HAND: usize = 64;
 
 /// How many work at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store::directory) enum Hands {
+pub(super) enum Hands {
     /// One: the others have requests to answer.
     One,
     /// One for each core: nobody is answered before it is done.
