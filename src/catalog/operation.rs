@@ -186,26 +186,39 @@ pub struct Told<'b> {
     pub objects: Seen<'b>,
 }
 
+/// The hexadecimal digits of a UUID.
+const UUID_DIGITS: usize = 32;
+
 /// Whether a value is itself to whoever reads it. Databases trim spaces, readers of URLs drop control characters, people
 /// don't see what has no width, and a UUID is the same in any spelling.
 fn has_one_reading(value: &str) -> bool {
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return is_canonical_if_uuid(value);
+    }
     let is_hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}');
     value.trim() == value && !value.contains(is_hidden) && is_canonical_if_uuid(value)
 }
 
+/// A UUID has 32 digits, in groups of 8-4-4-4-12 or, as projects have them, without a break.
 fn is_canonical_if_uuid(value: &str) -> bool {
-    let digits = value.bytes().filter(|byte| !matches!(byte, b'-' | b'{' | b'}'));
-    let (mut count, mut is_hex, mut is_lower) = (0_usize, true, true);
-    for byte in digits {
-        count += 1;
-        is_hex &= byte.is_ascii_hexdigit();
-        is_lower &= !byte.is_ascii_uppercase();
+    let (mut digits, mut is_hex, mut is_lower, mut is_plain) = (0_usize, true, true, true);
+    let (mut dashes, mut is_grouped) = (0_usize, true);
+    for (index, byte) in value.bytes().enumerate() {
+        match byte {
+            b'-' => {
+                dashes += 1;
+                is_grouped &= matches!(index, 8 | 13 | 18 | 23);
+            }
+            b'{' | b'}' => is_plain = false,
+            _ => {
+                digits += 1;
+                is_hex &= byte.is_ascii_hexdigit();
+                is_lower &= !byte.is_ascii_uppercase();
+            }
+        }
     }
-    const UUID_DIGITS: usize = 32;
-    // 8-4-4-4-12, or 32 digits without a break, as projects have.
-    let lengths = || value.split('-').map(str::len);
-    let is_grouped = lengths().eq([8, 4, 4, 4, 12]) || lengths().eq([UUID_DIGITS]);
-    !(is_hex && count == UUID_DIGITS) || (is_lower && is_grouped)
+    let is_uuid = is_hex && digits == UUID_DIGITS;
+    !is_uuid || (is_plain && is_lower && is_grouped && matches!(dashes, 0 | 4))
 }
 
 fn dependency_choices(always: &[ActionId], by_body: &[(Text, Box<[ActionId]>)]) -> Box<[Box<[ActionId]>]> {
@@ -230,7 +243,36 @@ fn placeholders(template: &str) -> Box<[(Box<str>, usize)]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Whether a value is no UUID, or one in its usual form.
+    fn is_usual(value: &str) -> bool {
+        let digits: String = value.chars().filter(|c| !"-{}".contains(*c)).collect();
+        let is_uuid = digits.len() == 32 && digits.chars().all(|c| c.is_ascii_hexdigit());
+        let lengths: Vec<usize> = value.split('-').map(str::len).collect();
+        let is_grouped = lengths == [8, 4, 4, 4, 12] || lengths == [32];
+        !is_uuid || (is_grouped && digits == digits.to_ascii_lowercase())
+    }
+
+    proptest! {
+        #[test]
+        fn uuids_have_one_reading_in_their_usual_form(
+            mut value in "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            removed in prop::collection::vec(0..36_usize, 0..3),
+            added in prop::collection::vec((0..36_usize, prop::sample::select(vec!['-', '{', '}', 'A', '0', 'g'])), 0..3),
+        ) {
+            prop_assert!(has_one_reading(&value) && has_one_reading(&value.replace('-', "")));
+            for place in removed {
+                value.remove(place.min(value.len() - 1));
+            }
+            for (place, character) in added {
+                value.insert(place.min(value.len()), character);
+            }
+            prop_assert_eq!(has_one_reading(&value), is_usual(&value), "{}", value);
+        }
+    }
 
     #[test]
     fn a_value_that_can_be_read_as_another_one_is_told_apart() {
