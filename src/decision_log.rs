@@ -9,7 +9,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +25,7 @@ use crate::request::Request;
 use crate::traces::TraceContext;
 use collector::Collector;
 use file::LogFile;
-use record::Style;
+use record::{Decided, Style};
 use selection::Selection;
 use sink::Sink;
 use writer::Output;
@@ -114,18 +113,17 @@ pub enum Rpc {
     Check,
 }
 
-/// Who asks.
+/// Who asks: a name in a certificate, an address, or `local` for a process of this machine. Nothing where nobody knows. Clones
+/// share it: all calls of a connection have the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Peer {
-    /// Nobody knows.
-    #[default]
-    Unknown,
-    /// Whoever is at this address.
-    Address(SocketAddr),
-    /// Who shows a certificate with these names. The first is recorded.
-    Named(Arc<[String]>),
-    /// A process of this machine, through a socket.
-    Local,
+pub struct Peer(Option<Arc<str>>);
+
+impl Peer {
+    /// Who is recorded by this name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self(Some(name.into()))
+    }
 }
 
 /// Where a decision comes from.
@@ -344,17 +342,23 @@ fn start(name: &'static str, config: &QueueConfig, output: Output) -> Result<Arc
 }
 
 impl Entry<'_> {
-    /// Records what the decision point decided.
+    /// Records what the decision point decided, and on which resource ([`Response::resource`]).
     ///
     /// # Errors
     ///
     /// If it can't be recorded and must be.
-    pub async fn decided(mut self, response: &Response<'_>, catalog: &Catalog) -> Result<(), Unrecorded> {
+    pub async fn decided(
+        mut self,
+        response: &Response<'_>,
+        resource: &str,
+        catalog: &Catalog,
+    ) -> Result<(), Unrecorded> {
         let Some(log) = self.log.take() else { return Ok(()) };
         let Some(weight) = log.selection.weight(response.decision(), response.action()) else {
             return Ok(());
         };
-        let line = log.style.decided(&self.origin, self.request, response, catalog, weight);
+        let decided = Decided { response, resource, catalog, sample: weight };
+        let line = log.style.decided(&self.origin, self.request, decided);
         self.hand_over(log, line).await
     }
 

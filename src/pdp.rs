@@ -78,6 +78,14 @@ impl Response<'_> {
             Self::Evaluated { evaluation, .. } => evaluation.action(),
         }
     }
+
+    /// The resource that decided, as text; empty where no policy was asked. To find it reads the call again: who tells it to
+    /// several asks once.
+    #[must_use]
+    pub fn resource(&self) -> String {
+        let Self::Evaluated { evaluation, .. } = self else { return String::new() };
+        evaluation.resource().map(|resource| resource.text()).unwrap_or_default()
+    }
 }
 
 /// What is known before policies are looked at.

@@ -17,7 +17,7 @@ pub use condition::{Condition, ConditionFault, Key, KeyFault, Kind, Likeness};
 pub use document::{Actions, Dependency, Document, MAX_BYTES, Statement, Version};
 pub(crate) use error::shorten;
 pub use error::{DocumentError, DocumentFault};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, Statements, evaluate};
 pub use explain::{Considered, Explanation, FailedPart};
 pub use pattern::{Pattern, PatternFault};
 pub use permission::{Pending, PendingPart, Permission};

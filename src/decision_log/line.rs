@@ -16,12 +16,15 @@ impl Line {
     }
 
     /// Adds bytes that are JSON, such as `,"name":`.
+    #[inline]
     pub(super) fn raw(&mut self, json: &str) {
         self.0.extend_from_slice(json.as_bytes());
     }
 
     /// Adds text that has nothing to escape, such as a time.
+    #[inline]
     pub(super) fn plain(&mut self, before: &str, text: &[u8]) {
+        self.0.reserve(before.len() + text.len() + 2);
         self.raw(before);
         self.0.push(b'"');
         self.0.extend_from_slice(text);
@@ -29,6 +32,7 @@ impl Line {
     }
 
     /// Adds text, in quotes.
+    #[inline]
     pub(super) fn text(&mut self, before: &str, text: &str) {
         // Without a branch for each byte, which is many at once.
         let is_escaped = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';

@@ -85,7 +85,12 @@ impl State {
                 chunk.bytes.extend_from_slice(line);
                 chunk.records += 1;
             }
-            None => self.chunks.push_back(Chunk { bytes: line.to_vec(), records: 1 }),
+            None => {
+                // One that grows would be copied again and again.
+                let mut bytes = Vec::with_capacity(CHUNK_BYTES.max(line.len()));
+                bytes.extend_from_slice(line);
+                self.chunks.push_back(Chunk { bytes, records: 1 });
+            }
         }
         self.bytes += line.len();
         self.records += 1;

@@ -28,6 +28,17 @@ pub(super) struct Style {
     pub(super) paths: Paths,
 }
 
+/// A decision of the decision point.
+#[derive(Clone, Copy)]
+pub(super) struct Decided<'a, 'r> {
+    pub(super) response: &'a Response<'r>,
+    /// The resource that decided, or nothing.
+    pub(super) resource: &'a str,
+    pub(super) catalog: &'a Catalog,
+    /// How many decisions the record stands for.
+    pub(super) sample: NonZeroU32,
+}
+
 impl Style {
     fn field<'a>(&self, field: Field, value: impl Into<Cow<'a, str>>) -> Option<Cow<'a, str>> {
         let value = Some(value.into()).filter(|value| !value.is_empty())?;
@@ -48,13 +59,8 @@ impl Style {
             line.text(r#","span_id":"#, &trace.span_hex());
         }
         line.text(r#","rpc":"#, origin.rpc.name());
-        let peer: Cow<'_, str> = match origin.peer {
-            Peer::Unknown => "".into(),
-            Peer::Address(address) => address.to_string().into(),
-            Peer::Named(names) => names.first().map(String::as_str).unwrap_or_default().into(),
-            Peer::Local => "local".into(),
-        };
-        line.optional(r#","peer":"#, self.field(Field::Peer, peer));
+        let Peer(peer) = origin.peer;
+        line.optional(r#","peer":"#, self.field(Field::Peer, peer.as_deref().unwrap_or_default()));
         line
     }
 
@@ -103,10 +109,9 @@ impl Style {
         &self,
         origin: &Origin<'_>,
         request: Option<&Request>,
-        response: &Response<'_>,
-        catalog: &Catalog,
-        sample: NonZeroU32,
+        decided: Decided<'_, '_>,
     ) -> Vec<u8> {
+        let Decided { response, resource, catalog, sample } = decided;
         let now = Instant::now();
         let mut line = self.begin(DECISION, origin, now);
         let operation = response.call().map(|call| call.operation);
@@ -117,10 +122,7 @@ impl Style {
         }
         line.optional(r#","operation":"#, operation.map(|operation| &operation.title));
         line.optional(r#","action":"#, response.action().map(|action| catalog.action_name(action)));
-        if let Response::Evaluated { evaluation, .. } = response {
-            let resource = evaluation.resource().and_then(|it| self.field(Field::Resource, it.to_string()));
-            line.optional(r#","resource":"#, resource);
-        }
+        line.optional(r#","resource":"#, self.field(Field::Resource, resource));
         line.text(r#","decision":"#, decision_name(response.decision()));
         line.optional(r#","reason":"#, response.decision().reason().map(|reason| reason.name()));
         evaluated(&mut line, response, catalog);

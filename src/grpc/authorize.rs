@@ -13,7 +13,7 @@ use super::deadline::TooLate;
 use super::limits::CallLimits;
 use super::parse::Message;
 use super::protobuf::{self, Encoded, Fields, NotPlain, Writer};
-use super::render::{self, Rendering};
+use super::render::{self, Rendering, Told};
 use super::status::{CallError, invalid};
 use super::{deadline, parse, pb, peer, span};
 use crate::clock::{self, Moment};
@@ -102,33 +102,38 @@ impl Authorize {
         let terms = Terms::of(&request, Rpc::Authorize, Patience::UntilDeadline, &self.limits);
         let mut plain = Vec::new();
         let read = protobuf::read::<pb::AuthorizeRequest, _>(request.get_ref(), &mut plain, Message::read);
-        let decided = self.authorize_one(read?, &terms).await;
-        Ok(decided.inspect_err(|error| {
+        let mut answer = Encoded::with_room_for(1);
+        let decided = self.authorize_one(read?, &terms, &mut answer.writer()).await;
+        decided.inspect_err(|error| {
             self.decisions.failed(error.failure());
             span::failed(error.failure());
-        })?)
+        })?;
+        Ok(answer)
     }
 
     /// Answers a batch.
     async fn batch_authorize(&self, request: Request<Bytes>) -> Result<Encoded, Status> {
         let _slot = self.admit()?;
         let terms = Terms::of(&request, Rpc::BatchAuthorize, Patience::None, &self.limits);
-        let mut plain = Vec::new();
-        let requests =
-            protobuf::read::<pb::BatchAuthorizeRequest, _>(request.get_ref(), &mut plain, read_batch)?;
-        if !(1..=MAX_BATCH).contains(&requests.len()) {
-            let expected = format!("expected 1 to {MAX_BATCH} requests, found {}", requests.len());
+        let count = count_requests(Fields::of(request.get_ref()));
+        let count = count.map_err(|NotPlain| Status::internal("the batch can't be read"))?;
+        if !(1..=MAX_BATCH).contains(&count) {
+            let expected = format!("expected 1 to {MAX_BATCH} requests, found {count}");
             return Err(invalid("requests", expected).into());
         }
+        let mut plain = Vec::new();
+        let read = |fields| read_batch(fields, count);
+        let requests = protobuf::read::<pb::BatchAuthorizeRequest, _>(request.get_ref(), &mut plain, read)?;
         span::batch(requests.len());
         let mut results = Encoded::with_room_for(requests.len());
         for (index, message) in requests.into_iter().enumerate() {
             if index % TURN == TURN - 1 {
                 yield_now().await;
             }
-            let request_id = message.request_id;
-            let result = self.authorize_next(message, &terms).await;
-            results.writer().message(1, |it| write_result(it, result, request_id));
+            let mut writer = results.writer();
+            let result = writer.open(1);
+            self.authorize_next(message, &terms, &mut writer).await;
+            writer.close(result);
         }
         Ok(results)
     }
@@ -137,22 +142,36 @@ impl Authorize {
     pub(super) async fn stream_authorize(&self, message: &[u8], terms: &Terms) -> Result<Encoded, Status> {
         let mut plain = Vec::new();
         let message = protobuf::read::<pb::StreamAuthorizeRequest, _>(message, &mut plain, read_of_stream)?;
+        let mut answer = Encoded::with_room_for(1);
+        let mut writer = answer.writer();
+        match self.admit() {
+            Ok(_slot) => self.authorize_next(message, terms, &mut writer).await,
+            Err(shed) => write_error(&mut writer, shed, message.request_id),
+        }
+        Ok(answer)
+    }
+
+    /// Answers one request of several: writes the fields of its result, which are the same of a batch and of a stream.
+    async fn authorize_next(&self, message: Message<'_>, terms: &Terms, writer: &mut Writer<'_>) {
         let request_id = message.request_id;
-        let result = match self.admit() {
-            Ok(_slot) => self.authorize_next(message, terms).await,
-            Err(shed) => Err(shed),
-        };
-        Ok(Encoded::of(|it| write_result(it, result, request_id)))
+        let response = writer.open(1);
+        match self.authorize_one(message, terms, writer).await {
+            Ok(()) => writer.close(response),
+            Err(error) => {
+                self.decisions.failed(error.failure());
+                writer.take_back(response);
+                write_error(writer, error, request_id);
+            }
+        }
     }
 
-    /// Answers one request of several.
-    async fn authorize_next(&self, message: Message<'_>, terms: &Terms) -> Result<Encoded, CallError> {
-        let decided = self.authorize_one(message, terms).await;
-        decided.inspect_err(|error| self.decisions.failed(error.failure()))
-    }
-
-    /// Parses, decides, records, counts and renders one request.
-    async fn authorize_one(&self, message: Message<'_>, terms: &Terms) -> Result<Encoded, CallError> {
+    /// Parses, decides, records, counts and renders one request. Where there is no decision, nothing is written.
+    async fn authorize_one(
+        &self,
+        message: Message<'_>,
+        terms: &Terms,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), CallError> {
         let moment = Moment::now();
         let mut buffer = Uuid::encode_buffer();
         let decision_id: &str = clock::decision_id(&moment).hyphenated().encode_lower(&mut buffer);
@@ -176,7 +195,8 @@ impl Authorize {
         };
         match decided {
             Ok((response, explain)) => {
-                entry.decided(&response, self.pdp.catalog()).await?;
+                let resource = response.resource();
+                entry.decided(&response, &resource, self.pdp.catalog()).await?;
                 self.decisions.decided(&response);
                 // A batch has many.
                 if terms.rpc == Rpc::Authorize {
@@ -184,7 +204,9 @@ impl Authorize {
                 }
                 self.tell(&response, decision_id);
                 let rendering = Rendering { decision_id, request_id, explain };
-                Ok(render::encoded(&response, self.pdp.catalog(), rendering))
+                let told = Told { response: &response, resource: &resource };
+                render::write(writer, told, self.pdp.catalog(), rendering);
+                Ok(())
             }
             Err(error) => {
                 entry.failed(error.recorded());
@@ -238,9 +260,19 @@ impl Authorize {
     }
 }
 
-/// The requests of a batch.
-fn read_batch(mut fields: Fields<'_>) -> Result<Vec<Message<'_>>, NotPlain> {
-    let mut requests = Vec::new();
+/// How many requests a batch has. A request that is read takes hundreds of times the memory of an empty one's message, so those
+/// of a batch that is too long are not read.
+fn count_requests(mut fields: Fields<'_>) -> Result<usize, NotPlain> {
+    let mut count = 0;
+    while let Some((field, _)) = fields.next()? {
+        count += usize::from(field == 1);
+    }
+    Ok(count)
+}
+
+/// The requests of a batch, which has so many.
+fn read_batch(mut fields: Fields<'_>, count: usize) -> Result<Vec<Message<'_>>, NotPlain> {
+    let mut requests = Vec::with_capacity(count);
     while let Some((field, value)) = fields.next()? {
         if field == 1 {
             requests.push(Message::read(value.message()?)?);
@@ -254,10 +286,7 @@ fn read_of_stream(fields: Fields<'_>) -> Result<Message<'_>, NotPlain> {
     Message::read(fields.sole_message(1)?)
 }
 
-/// Writes a result of a batch or a stream, which have the same fields.
-fn write_result(writer: &mut Writer<'_>, result: Result<Encoded, CallError>, request_id: &str) {
-    match result {
-        Ok(response) => writer.encoded(1, response.as_ref()),
-        Err(error) => writer.encoded(2, &error.into_batch_error(request_id.to_owned()).encode_to_vec()),
-    }
+/// Writes the result of a request that got no decision.
+fn write_error(writer: &mut Writer<'_>, error: CallError, request_id: &str) {
+    writer.encoded(2, &error.into_batch_error(request_id.to_owned()).encode_to_vec());
 }

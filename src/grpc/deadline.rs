@@ -4,11 +4,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::poll_immediate;
+use http::HeaderName;
 use tokio::time::{Instant, timeout_at};
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 use super::guard::Arrived;
+
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// There is no answer at the deadline.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub(super) fn is_over(deadline: Instant) -> bool {
 /// The time for a call: what its `grpc-timeout` leaves, less a tenth so that our own answer arrives before the
 /// deadline, and at most `limit`.
 fn budget(metadata: &MetadataMap, limit: Duration) -> Duration {
-    let asked = metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
+    let asked = metadata.as_ref().get(&TIMEOUT).and_then(|value| parse(value.to_str().ok()?));
     asked.map_or(limit, |timeout| (timeout / 10 * 9).min(limit))
 }
 

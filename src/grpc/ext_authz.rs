@@ -157,7 +157,7 @@ impl ExtAuthz {
             Ok(Ok(response)) => {
                 let reason = response.decision().reason();
                 tracing::debug!(decision_id, ?reason, allow = response.decision().is_allow(), "decided");
-                match entry.decided(&response, self.pdp.catalog()).await {
+                match entry.decided(&response, &response.resource(), self.pdp.catalog()).await {
                     Ok(()) => {
                         self.decisions.decided(&response);
                         span::decided(&response, self.pdp.catalog(), decision_id);

@@ -22,7 +22,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::intake::{Intake, IntakeBody};
-use super::peer::Link;
+use super::peer;
 use super::status::CallError;
 use super::untaken::Untaken;
 use crate::metrics::Calls;
@@ -79,7 +79,7 @@ where
         let arrived = Instant::now();
         request.extensions_mut().insert(Arrived(arrived));
         let path = request.uri().path_and_query().cloned();
-        let untaken = request.extensions().get().map(|link: &Link| link.untaken.clone());
+        let untaken = peer::link(request.extensions()).map(|link| link.untaken.clone());
         let GuardCalls { calls, limit, intake } = self.guard.clone();
         let request = request.map(|body| IntakeBody::new(body, intake));
         let future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok();

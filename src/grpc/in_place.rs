@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, Response as HttpResponse, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response as HttpResponse, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prost::bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::body::Body;
@@ -25,6 +25,9 @@ use super::protobuf::Encoded;
 
 /// What is in front of a message: whether it is compressed, and its length (gRPC over HTTP/2, Length-Prefixed-Message).
 const PREFIX_BYTES: usize = Encoded::PREFIX_BYTES;
+
+/// How messages are compressed, if they are.
+static ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// The way to the answer of a call, whichever method it is of.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<HttpResponse<Body>, Infallible>> + Send>>;
@@ -46,7 +49,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
 {
     let (head, body) = request.into_parts();
-    let read = match head.headers.contains_key("grpc-encoding") {
+    let read = match head.headers.contains_key(&ENCODING) {
         true => Err(Replayed { frames: VecDeque::new(), rest: body }),
         false => read(body, max_message_bytes).await,
     };

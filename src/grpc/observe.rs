@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::Code;
+use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -149,7 +149,8 @@ impl<A: Body> Body for ObservedBody<A> {
 
 /// Ends with the code in the last headers of an answer.
 fn end((call, traced): (Call, TracedCall), headers: &HeaderMap) {
-    let code = headers.get("grpc-status").map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()));
+    let code =
+        headers.get(Status::GRPC_STATUS).map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()));
     call.end(code);
     traced.end(code);
 }

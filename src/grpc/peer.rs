@@ -28,15 +28,24 @@ pub enum Peer {
     },
 }
 
-/// The connection that a request came on.
-#[derive(Debug, Clone)]
+/// The connection that a call came on. Each call on it has it among its extensions, shared: `Arc<Link>`.
+#[derive(Debug)]
 pub struct Link {
-    /// Who is at its other end.
-    pub peer: Peer,
-    /// Tells when it is to go, if somebody decides that.
-    pub departure: Option<Departure>,
+    peer: Peer,
+    recorded: decision_log::Peer,
+    departure: Departure,
     /// What is ready to be written to it.
-    pub untaken: Untaken,
+    pub(super) untaken: Untaken,
+}
+
+impl Link {
+    /// A connection with this peer at its other end, which is told by `departure` when it is to go.
+    #[must_use]
+    pub fn new(peer: Peer, departure: Departure, untaken: Untaken) -> Self {
+        // Made for all its calls at once: an address takes longer to write than a decision to make.
+        let recorded = peer.recorded();
+        Self { peer, recorded, departure, untaken }
+    }
 }
 
 /// Names of clients, each whole: a URI such as a SPIFFE id, or a DNS name.
@@ -61,31 +70,38 @@ impl Peer {
         });
         Self::Remote { addr, names: names.collect() }
     }
+
+    /// As records tell it: the first name, or else the address.
+    fn recorded(&self) -> decision_log::Peer {
+        match self {
+            Self::Local => decision_log::Peer::named("local"),
+            Self::Remote { addr, names } => match (names.first(), addr) {
+                (Some(name), _) => decision_log::Peer::named(name),
+                (None, Some(addr)) => decision_log::Peer::named(&addr.to_string()),
+                (None, None) => decision_log::Peer::default(),
+            },
+        }
+    }
 }
 
-/// Who sent a request.
-pub(super) fn of<T>(request: &Request<T>) -> Option<&Peer> {
-    among(request.extensions())
+/// The connection of the call that this is known of.
+pub(super) fn link(known: &Extensions) -> Option<&Link> {
+    known.get().map(|link: &Arc<Link>| &**link)
 }
 
 /// Who makes the call that this is known of.
 pub(super) fn among(known: &Extensions) -> Option<&Peer> {
-    known.get().map(|link: &Link| &link.peer)
+    link(known).map(|link| &link.peer)
 }
 
 /// What tells when the connection of a request is to go.
 pub(super) fn departure<T>(request: &Request<T>) -> Option<Departure> {
-    request.extensions().get().and_then(|link: &Link| link.departure.clone())
+    link(request.extensions()).map(|link| link.departure.clone())
 }
 
-/// Who sent a request, as the decision log tells it.
+/// Who makes the call, as records tell it.
 pub(super) fn recorded<T>(request: &Request<T>) -> decision_log::Peer {
-    match of(request) {
-        Some(Peer::Local) => decision_log::Peer::Local,
-        Some(Peer::Remote { names, .. }) if !names.is_empty() => decision_log::Peer::Named(names.clone()),
-        Some(Peer::Remote { addr: Some(addr), .. }) => decision_log::Peer::Address(*addr),
-        Some(Peer::Remote { addr: None, .. }) | None => decision_log::Peer::Unknown,
-    }
+    link(request.extensions()).map(|link| link.recorded.clone()).unwrap_or_default()
 }
 
 impl ClientNames {
@@ -178,19 +194,14 @@ mod tests {
 
     #[test]
     fn records_tell_the_name_before_the_address() {
-        let of = |peer: Peer| {
-            let mut request = Request::new(());
-            let untaken = Untaken::default();
-            request.extensions_mut().insert(Link { peer, departure: None, untaken });
-            recorded(&request)
-        };
+        let named = decision_log::Peer::named;
         let addr = SocketAddr::from(([192, 0, 2, 1], 7));
-        let names: Arc<[String]> = [String::from("a.example")].into();
-        let named = Peer::Remote { addr: Some(addr), names: names.clone() };
-        assert_eq!(of(named), decision_log::Peer::Named(names));
-        assert_eq!(of(Peer::remote(Some(addr), None)), decision_log::Peer::Address(addr));
-        assert_eq!(of(Peer::Local), decision_log::Peer::Local);
-        assert_eq!(recorded(&Request::new(())), decision_log::Peer::Unknown);
+        let both = Peer::Remote { addr: Some(addr), names: [String::from("a.example")].into() };
+        assert_eq!(both.recorded(), named("a.example"));
+        assert_eq!(Peer::remote(Some(addr), None).recorded(), named("192.0.2.1:7"));
+        assert_eq!(Peer::Local.recorded(), named("local"));
+        assert_eq!(Peer::remote(None, None).recorded(), decision_log::Peer::default());
+        assert_eq!(recorded(&Request::new(())), decision_log::Peer::default());
     }
 
     #[test]

@@ -20,6 +20,14 @@ pub struct Rendering<'a> {
     pub explain: bool,
 }
 
+/// A response of the decision point, and what its record tells too.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told<'a, 'r> {
+    pub(super) response: &'a Response<'r>,
+    /// [`Response::resource`].
+    pub(super) resource: &'a str,
+}
+
 /// Renders a response, to be looked at here.
 #[must_use]
 pub fn response(
@@ -27,12 +35,8 @@ pub fn response(
     catalog: &Catalog,
     rendering: Rendering<'_>,
 ) -> pb::AuthorizeResponse {
-    decoded(|answer| write(answer, response, catalog, rendering))
-}
-
-/// Renders a response, to be sent.
-pub(super) fn encoded(response: &Response<'_>, catalog: &Catalog, rendering: Rendering<'_>) -> Encoded {
-    Encoded::of(|answer| write(answer, response, catalog, rendering))
+    let told = Told { response, resource: &response.resource() };
+    decoded(|answer| write(answer, told, catalog, rendering))
 }
 
 /// What is written, to be looked at here: so each message has its fields in one place.
@@ -41,8 +45,14 @@ fn decoded<M: Message + Default>(write: impl FnOnce(&mut Writer<'_>)) -> M {
     M::decode(Encoded::of(write).as_ref()).unwrap_or_default()
 }
 
-/// Writes the fields of `AuthorizeResponse`.
-fn write(answer: &mut Writer<'_>, response: &Response<'_>, catalog: &Catalog, rendering: Rendering<'_>) {
+/// Renders a response: writes the fields of `AuthorizeResponse`.
+pub(super) fn write(
+    answer: &mut Writer<'_>,
+    told: Told<'_, '_>,
+    catalog: &Catalog,
+    rendering: Rendering<'_>,
+) {
+    let Told { response, resource } = told;
     let Rendering { decision_id, request_id, explain } = rendering;
     let decision = response.decision();
     answer.choice(1, wire_decision(decision));
@@ -53,7 +63,7 @@ fn write(answer: &mut Writer<'_>, response: &Response<'_>, catalog: &Catalog, re
         answer.message(5, |operation| write_operation(operation, call.operation, catalog));
     }
     if let Response::Evaluated { evaluation, revision, is_stale } = response {
-        answer.text(6, &evaluation.resource().map(|it| it.to_string()).unwrap_or_default());
+        answer.text(6, resource);
         for action in evaluation.dependencies.iter() {
             answer.message(7, |dependency| write_dependency(dependency, *action, evaluation, catalog));
         }

@@ -29,6 +29,9 @@ pub struct Evaluation<'a> {
 /// Few calls have more actions than fit without the heap, and a decision is moved.
 type Rulings = SmallVec<[Ruling; 8]>;
 
+/// The statements that decided. Mostly it is one.
+pub type Statements<'e> = SmallVec<[&'e StatementRef; 2]>;
+
 /// The verdict on an action: as ruled, or else two bit tests.
 fn ruled<'v>(
     rulings: &[Ruling],
@@ -81,10 +84,14 @@ impl<'a> Evaluation<'a> {
         self.denied_action().or_else(|| self.scene.call.operation.actions.first().copied())
     }
 
+    /// The first required action that is denied for the reason that decided, if it was one of them that decided.
     fn denied_action(&self) -> Option<ActionId> {
-        let required = || self.scene.call.operation.actions.iter().copied();
-        let first = |reason| required().find(|action| self.verdict(*action).denied() == Some(reason));
-        first(DenyReason::ExplicitDeny).or_else(|| first(DenyReason::NoMatchingAllow))
+        let Decision::Deny(reason @ (DenyReason::ExplicitDeny | DenyReason::NoMatchingAllow)) = self.decision
+        else {
+            return None;
+        };
+        let mut required = self.scene.call.operation.actions.iter().copied();
+        required.find(|action| self.verdict(*action).denied() == Some(reason))
     }
 
     /// The dependency actions that are not allowed.
@@ -95,11 +102,12 @@ impl<'a> Evaluation<'a> {
 
     /// The statements that decided: the one that denies, or those that allow the required actions, each once.
     #[must_use]
-    pub fn deciding_statements(&self) -> Vec<&StatementRef> {
+    pub fn deciding_statements(&self) -> Statements<'_> {
         let denied = self.denied_action();
         let required = self.scene.call.operation.actions.iter().copied();
         let deciding = required.filter(move |action| denied.is_none_or(|denied| denied == *action));
-        let mut statements: Vec<_> = deciding.filter_map(|action| self.verdict(action).statement()).collect();
+        let mut statements: Statements<'_> =
+            deciding.filter_map(|action| self.verdict(action).statement()).collect();
         statements.dedup();
         statements
     }

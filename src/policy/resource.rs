@@ -37,15 +37,17 @@ impl Resource<'_> {
     fn parts(&self) -> [Option<&str>; PARTS] {
         [Some(self.service), self.region, Some(self.account), self.kind, self.path.as_deref()]
     }
+
+    /// `service:region:account:type:path`. What can't be told is empty.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.parts().map(Option::unwrap_or_default).join(":")
+    }
 }
 
 impl fmt::Display for Resource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, part) in self.parts().into_iter().enumerate() {
-            let separator = if index == 0 { "" } else { ":" };
-            write!(f, "{separator}{}", part.unwrap_or_default())?;
-        }
-        Ok(())
+        f.write_str(&self.text())
     }
 }
 

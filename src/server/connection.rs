@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::limits::Place;
-use crate::grpc::departure::{Departure, Notice, departure};
+use crate::grpc::departure::{Notice, departure};
 use crate::grpc::peer::{Link, Peer};
 use crate::grpc::untaken::Untaken;
 
@@ -25,7 +25,6 @@ const PREFACE_BYTES: usize = 24;
 pub(super) struct Connection {
     stream: Box<dyn Duplex>,
     peer: Peer,
-    departure: Option<Departure>,
     untaken: Untaken,
     /// Until the first bytes are there.
     preface: Option<Preface>,
@@ -68,7 +67,7 @@ impl Connection {
         let preface = Preface { overdue: Box::pin(sleep(PREFACE_TIMEOUT)), missing_bytes: PREFACE_BYTES };
         let stream = Box::new(stream);
         let untaken = Untaken::default();
-        Self { stream, peer, departure: None, untaken, preface: Some(preface), stall: None, place }
+        Self { stream, peer, untaken, preface: Some(preface), stall: None, place }
     }
 
     /// Tells when a message has been ready for longer than a client may leave it.
@@ -80,17 +79,10 @@ impl Connection {
         }
     }
 
-    /// Tells the calls on it that it is to go.
-    pub(super) fn notice(&mut self) -> Notice {
+    /// What its calls know of it, and what tells them that it is to go.
+    pub(super) fn link(&self) -> (Link, Notice) {
         let (notice, departure) = departure();
-        self.departure = Some(departure);
-        notice
-    }
-
-    /// What its calls know of it.
-    pub(super) fn link(&self) -> Link {
-        let Self { peer, departure, untaken, .. } = self;
-        Link { peer: peer.clone(), departure: departure.clone(), untaken: untaken.clone() }
+        (Link::new(self.peer.clone(), departure, self.untaken.clone()), notice)
     }
 
     /// Ends a connection whose client takes nothing of what is written for too long. HTTP/2's probes do not: hyper says

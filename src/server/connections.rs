@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -59,8 +60,8 @@ impl GrpcServer {
     }
 
     /// Serves a connection until its client has gone, or it has gone because it was told to.
-    async fn serve(self, connection: Connection, told: impl Future<Output = ()>) {
-        let linked = Linked { calls: self.calls, link: connection.link() };
+    async fn serve(self, connection: Connection, link: Link, told: impl Future<Output = ()>) {
+        let linked = Linked { calls: self.calls, link: Arc::new(link) };
         let mut served = pin!(self.http2.serve_connection(TokioIo::new(connection), linked));
         let ended = tokio::select! {
             ended = served.as_mut() => ended,
@@ -78,7 +79,7 @@ impl GrpcServer {
 /// The calls of one connection. Each learns what is known of it.
 struct Linked {
     calls: Surrounded<Services<Received>>,
-    link: Link,
+    link: Arc<Link>,
 }
 
 impl hyper::service::Service<Request<IncomingBody>> for Linked {
@@ -170,13 +171,13 @@ pub(super) async fn serve(
 
 /// Serves one connection to its end.
 async fn serve_one(
-    mut connection: Connection,
+    connection: Connection,
     seat: Seat,
     server: GrpcServer,
     max_age: MaxAge,
     drains: impl Future<Output = ()>,
 ) {
-    let notice = connection.notice();
+    let (link, notice) = connection.link();
     let leaves_a_message = connection.leaves_a_message();
     let (goes, is_to_go) = oneshot::channel::<Infallible>();
     let told = async {
@@ -196,7 +197,7 @@ async fn serve_one(
     };
     // Dropped, however this ends, it cuts what is left.
     tokio::select! {
-        () = server.serve(connection, told) => {}
+        () = server.serve(connection, link, told) => {}
         () = max_age.is_over() => tracing::debug!("a connection that did not end in time is cut"),
         () = left_for_long => tracing::debug!("a connection whose client does not take what is ready is cut"),
     }

@@ -32,10 +32,21 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field, with its number.
+    #[inline]
     pub(in crate::grpc) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, NotPlain> {
-        if self.0.is_empty() {
-            return Ok(None);
+        match self.0 {
+            [] => Ok(None),
+            // Nearly all are like this: a low number, and what is short.
+            [key @ 8..0x80, len @ ..0x80, rest @ ..] if key & 7 == 2 => {
+                let (value, rest) = rest.split_at_checked(usize::from(*len)).ok_or(NotPlain)?;
+                self.0 = rest;
+                Ok(Some((u32::from(key >> 3), Value::Bytes(value))))
+            }
+            _ => self.next_of_any_form().map(Some),
         }
+    }
+
+    fn next_of_any_form(&mut self) -> Result<(u32, Value<'a>), NotPlain> {
         let key = self.varint()?;
         if key > MAX_KEY {
             return Err(NotPlain);
@@ -56,7 +67,7 @@ impl<'a> Fields<'a> {
             _ => return Err(NotPlain),
         };
         // No field has the number zero.
-        if field == 0 { Err(NotPlain) } else { Ok(Some((field, value))) }
+        if field == 0 { Err(NotPlain) } else { Ok((field, value)) }
     }
 
     /// The message in this field, the only one of ours. An empty one if there is none.
@@ -70,6 +81,7 @@ impl<'a> Fields<'a> {
         Ok(found.unwrap_or_default())
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, NotPlain> {
         match self.0.split_first() {
             Some((&byte, rest)) if byte < 0x80 => {

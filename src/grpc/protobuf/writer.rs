@@ -7,6 +7,8 @@ pub(in crate::grpc) struct Writer<'a>(&'a mut Vec<u8>);
 /// How a value is written.
 const VARINT: u64 = 0;
 const BYTES: u64 = 2;
+/// The most bytes of a number.
+const MAX_VARINT_BYTES: usize = 10;
 
 impl<'a> Writer<'a> {
     pub(in crate::grpc) fn to(message: &'a mut Vec<u8>) -> Self {
@@ -22,9 +24,7 @@ impl<'a> Writer<'a> {
 
     /// One text of several.
     pub(in crate::grpc) fn item(&mut self, field: u32, text: &str) {
-        self.key(field, BYTES);
-        self.length(text.len());
-        self.0.extend_from_slice(text.as_bytes());
+        self.encoded(field, text.as_bytes());
     }
 
     /// A number, unless it is zero.
@@ -48,24 +48,41 @@ impl<'a> Writer<'a> {
 
     /// A message, also an empty one.
     pub(in crate::grpc) fn message(&mut self, field: u32, write: impl FnOnce(&mut Writer<'_>)) {
+        let opened = self.open(field);
+        write(self);
+        self.close(opened);
+    }
+
+    /// Begins a message: until it is closed, what is written are its fields.
+    pub(in crate::grpc) fn open(&mut self, field: u32) -> Opened {
+        let begin = self.0.len();
         self.key(field, BYTES);
-        let start = self.0.len();
         // Most lengths take one byte: only a longer one moves what is written.
         self.0.push(0);
-        write(&mut Writer(self.0));
-        let len = self.0.len() - start - 1;
-        match (u8::try_from(len), self.0.get_mut(start)) {
-            (Ok(short), Some(byte)) if short < 0x80 => *byte = short,
-            _ => {
-                let mut length = Vec::with_capacity(10);
-                Writer(&mut length).length(len);
-                self.0.splice(start..=start, length);
-            }
+        Opened { begin, start: self.0.len() }
+    }
+
+    /// Ends a message.
+    pub(in crate::grpc) fn close(&mut self, Opened { start, .. }: Opened) {
+        let end = self.0.len();
+        let length = Varint::of(number(end.saturating_sub(start)));
+        let more = length.bytes().len() - 1;
+        if more > 0 {
+            self.0.resize(end + more, 0);
+            self.0.copy_within(start..end, start + more);
         }
+        let place = self.0.iter_mut().skip(start - 1);
+        place.zip(length.bytes()).for_each(|(place, byte)| *place = *byte);
+    }
+
+    /// Takes back a message, with what was written of it.
+    pub(in crate::grpc) fn take_back(&mut self, opened: Opened) {
+        self.0.truncate(opened.begin);
     }
 
     /// A message that is encoded already.
     pub(in crate::grpc) fn encoded(&mut self, field: u32, message: &[u8]) {
+        self.0.reserve(message.len() + 2 * MAX_VARINT_BYTES);
         self.key(field, BYTES);
         self.length(message.len());
         self.0.extend_from_slice(message);
@@ -76,21 +93,53 @@ impl<'a> Writer<'a> {
     }
 
     fn length(&mut self, len: usize) {
-        self.varint(u64::try_from(len).unwrap_or(u64::MAX));
+        self.varint(number(len));
     }
 
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(low_bits(number) | 0x80);
-            number >>= 7;
+    fn varint(&mut self, number: u64) {
+        match u8::try_from(number) {
+            Ok(short) if short < 0x80 => self.0.push(short),
+            _ => self.0.extend_from_slice(Varint::of(number).bytes()),
         }
-        self.0.push(low_bits(number));
     }
 }
 
-fn low_bits(number: u64) -> u8 {
-    let [low, ..] = number.to_le_bytes();
-    low & 0x7f
+/// A message that is being written: where its key is, and where its fields begin.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::grpc) struct Opened {
+    begin: usize,
+    start: usize,
+}
+
+/// A number as it is written: seven bits a byte, the low ones first.
+struct Varint {
+    bytes: [u8; MAX_VARINT_BYTES],
+    len: usize,
+}
+
+impl Varint {
+    fn of(mut number: u64) -> Self {
+        let (mut bytes, mut len) = ([0; MAX_VARINT_BYTES], 0);
+        for byte in &mut bytes {
+            let [low, ..] = number.to_le_bytes();
+            len += 1;
+            number >>= 7;
+            if number == 0 {
+                *byte = low & 0x7f;
+                break;
+            }
+            *byte = low | 0x80;
+        }
+        Self { bytes, len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn number(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -151,6 +200,12 @@ mod tests {
             let mut message = Vec::new();
             Writer::to(&mut message).message(16, |writer| write(&inner, writer));
             prop_assert_eq!(&message, &Sample { inner: Some(Box::new(inner.clone())), ..Default::default() }.encode_to_vec());
+            let mut taken_back = message.clone();
+            let mut writer = Writer::to(&mut taken_back);
+            let opened = writer.open(16);
+            write(&inner, &mut writer);
+            writer.take_back(opened);
+            prop_assert_eq!(&taken_back, &message);
             let mut encoded = Vec::new();
             Writer::to(&mut encoded).encoded(16, &inner.encode_to_vec());
             prop_assert_eq!(encoded, message);
