@@ -55,7 +55,7 @@ impl Caller {
     /// The caller and the message of a request.
     fn of<T>(request: Request<T>) -> Result<(Self, T), CallError> {
         let deadline = deadline::of(&request, BUDGET);
-        // INVARIANT: the interceptor has put it there. If it has not, nobody is let in.
+        // INVARIANT: `Access` has put it there. If it has not, nobody is let in.
         let actor = request.extensions().get::<Actor>().cloned().ok_or(CallError::Unauthenticated)?;
         Ok((Self { actor, deadline }, request.into_inner()))
     }

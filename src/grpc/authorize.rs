@@ -13,7 +13,7 @@ use super::deadline::TooLate;
 use super::limits::CallLimits;
 use super::parse::Message;
 use super::protobuf::{self, Encoded, Fields, NotPlain, Writer};
-use super::render::{self, Rendering, Told};
+use super::render::{self, Answer, Rendering};
 use super::status::{CallError, invalid};
 use super::{deadline, parse, pb, peer, span};
 use crate::clock::{self, Moment};
@@ -115,8 +115,7 @@ impl Authorize {
     async fn batch_authorize(&self, request: Request<Bytes>) -> Result<Encoded, Status> {
         let _slot = self.admit()?;
         let terms = Terms::of(&request, Rpc::BatchAuthorize, Patience::None, &self.limits);
-        let count = count_requests(Fields::of(request.get_ref()));
-        let count = count.map_err(|NotPlain| Status::internal("the batch can't be read"))?;
+        let count = count_requests(request.get_ref())?;
         if !(1..=MAX_BATCH).contains(&count) {
             let expected = format!("expected 1 to {MAX_BATCH} requests, found {count}");
             return Err(invalid("requests", expected).into());
@@ -204,8 +203,8 @@ impl Authorize {
                 }
                 self.tell(&response, decision_id);
                 let rendering = Rendering { decision_id, request_id, explain };
-                let told = Told { response: &response, resource: &resource };
-                render::write(writer, told, self.pdp.catalog(), rendering);
+                let answer = Answer { response: &response, resource: &resource };
+                render::write(writer, answer, self.pdp.catalog(), rendering);
                 Ok(())
             }
             Err(error) => {
@@ -262,12 +261,26 @@ impl Authorize {
 
 /// How many requests a batch has. A request that is read takes hundreds of times the memory of an empty one's message, so those
 /// of a batch that is too long are not read.
-fn count_requests(mut fields: Fields<'_>) -> Result<usize, NotPlain> {
-    let mut count = 0;
-    while let Some((field, _)) = fields.next()? {
-        count += usize::from(field == 1);
-    }
-    Ok(count)
+fn count_requests(batch: &Bytes) -> Result<usize, Status> {
+    let mut fields = Fields::of(batch);
+    let mut count = || {
+        let mut count = 0;
+        while let Some((field, _)) = fields.next()? {
+            count += usize::from(field == 1);
+        }
+        Ok(count)
+    };
+    count().or_else(|NotPlain| {
+        let decoded = BatchAuthorizeRequest::decode(batch.clone());
+        decoded.map(|batch| batch.requests.len()).map_err(|error| Status::internal(error.to_string()))
+    })
+}
+
+/// A batch whose requests are not read. By the name of the batch, for errors tell it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct BatchAuthorizeRequest {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    requests: Vec<Bytes>,
 }
 
 /// The requests of a batch, which has so many.
@@ -289,4 +302,27 @@ fn read_of_stream(fields: Fields<'_>) -> Result<Message<'_>, NotPlain> {
 /// Writes the result of a request that got no decision.
 fn write_error(writer: &mut Writer<'_>, error: CallError, request_id: &str) {
     writer.encoded(2, &error.into_batch_error(request_id.to_owned()).encode_to_vec());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_of_a_batch_are_counted_as_prost_counts_them() {
+        let batch = |count| {
+            let requests = vec![pb::AuthorizeRequest { method: "GET".into(), ..Default::default() }; count];
+            pb::BatchAuthorizeRequest { requests }.encode_to_vec()
+        };
+        // A group that nobody knows is skipped.
+        let group = [9 << 3 | 3, 1 << 3, 1, 9 << 3 | 4];
+        for count in [0, 1, 3, 1_001] {
+            for message in [batch(count), [&group, &*batch(count), &group].concat()] {
+                assert_eq!(count_requests(&message.into()).unwrap(), count);
+            }
+        }
+        let message = [&*batch(2), &[1 << 3 | 2, 200]].concat();
+        let error = pb::BatchAuthorizeRequest::decode(&*message).unwrap_err();
+        assert_eq!(count_requests(&message.into()).unwrap_err().message(), error.to_string());
+    }
 }

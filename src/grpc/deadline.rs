@@ -4,10 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::poll_immediate;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use tokio::time::{Instant, timeout_at};
 use tonic::Request;
-use tonic::metadata::MetadataMap;
 
 use super::guard::Arrived;
 
@@ -19,8 +18,10 @@ pub(super) struct TooLate;
 
 /// Until when an answer is of use: what the call's `grpc-timeout` grants, and at most `limit`, from when it came.
 pub(super) fn of<T>(request: &Request<T>, limit: Duration) -> Instant {
-    let arrived = request.extensions().get().map_or_else(Instant::now, |Arrived(arrived)| *arrived);
-    arrived + budget(request.metadata(), limit)
+    let arrived = request.extensions().get().copied();
+    let Arrived { at, asked } =
+        arrived.unwrap_or_else(|| Arrived { at: Instant::now(), asked: asked(request.metadata().as_ref()) });
+    at + budget(asked, limit)
 }
 
 /// An answer that is there before the deadline. `now` is when it was asked for.
@@ -52,10 +53,13 @@ pub(super) fn is_over(deadline: Instant) -> bool {
     Instant::now() >= deadline
 }
 
-/// The time for a call: what its `grpc-timeout` leaves, less a tenth so that our own answer arrives before the
-/// deadline, and at most `limit`.
-fn budget(metadata: &MetadataMap, limit: Duration) -> Duration {
-    let asked = metadata.as_ref().get(&TIMEOUT).and_then(|value| parse(value.to_str().ok()?));
+/// How long a caller waits, by the call's `grpc-timeout`.
+pub(super) fn asked(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(&TIMEOUT).and_then(|value| parse(value.to_str().ok()?))
+}
+
+/// The time for a call: what its caller waits, less a tenth so that our own answer arrives before the deadline, and at most `limit`.
+fn budget(asked: Option<Duration>, limit: Duration) -> Duration {
     asked.map_or(limit, |timeout| (timeout / 10 * 9).min(limit))
 }
 
@@ -108,9 +112,9 @@ mod tests {
     #[test]
     fn a_budget_ends_before_the_deadline_and_has_a_limit() {
         let budget_of = |value: &'static str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", value.parse().unwrap());
-            budget(&metadata, LIMIT)
+            let mut headers = HeaderMap::new();
+            headers.insert(&TIMEOUT, value.parse().unwrap());
+            budget(asked(&headers), LIMIT)
         };
         assert_eq!(budget_of("100m"), Duration::from_millis(90));
         assert_eq!(budget_of("0n"), Duration::ZERO);
@@ -118,15 +122,17 @@ mod tests {
         for no_limit in ["1H", "99999999H", "999999999H", "soon", "-1S", "1"] {
             assert_eq!(budget_of(no_limit), LIMIT, "{no_limit}");
         }
-        assert_eq!(budget(&MetadataMap::new(), LIMIT), LIMIT);
+        assert_eq!(budget(asked(&HeaderMap::new()), LIMIT), LIMIT);
     }
 
     #[tokio::test]
     async fn time_runs_from_when_a_call_came() {
         let mut request = Request::new(());
         let arrived = Instant::now() - Duration::from_secs(1);
-        request.extensions_mut().insert(Arrived(arrived));
+        request.extensions_mut().insert(Arrived { at: arrived, asked: None });
         assert_eq!(of(&request, LIMIT), arrived + LIMIT);
+        request.extensions_mut().insert(Arrived { at: arrived, asked: Some(Duration::from_secs(1)) });
+        assert_eq!(of(&request, LIMIT), arrived + Duration::from_millis(900));
     }
 
     #[tokio::test]

@@ -22,14 +22,18 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::intake::{Intake, IntakeBody};
-use super::peer;
 use super::status::CallError;
 use super::untaken::Untaken;
+use super::{deadline, peer};
 use crate::metrics::Calls;
 
 /// When a call came: its time runs from then, however long it waited for its turn. Each request carries it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Arrived(pub(super) Instant);
+pub(super) struct Arrived {
+    pub(super) at: Instant,
+    /// How long its caller waits, if that is told.
+    pub(super) asked: Option<Duration>,
+}
 
 /// Guards the calls of a service.
 #[derive(Debug, Clone)]
@@ -47,8 +51,8 @@ pub struct GuardedService<S> {
 }
 
 impl GuardCalls {
-    /// A call may take so long from its headers to its answer's, its message included, which has to find a place. Panics are
-    /// counted.
+    /// A call may take so long from its headers to its answer's, its message included, which has to find a place, and no longer than
+    /// its caller waits. Panics are counted.
     #[must_use]
     pub fn new(calls: Arc<Calls>, limit: Duration, intake: Arc<Intake>) -> Self {
         Self { calls, limit, intake }
@@ -76,14 +80,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let arrived = Instant::now();
-        request.extensions_mut().insert(Arrived(arrived));
+        let (at, asked) = (Instant::now(), deadline::asked(request.headers()));
+        request.extensions_mut().insert(Arrived { at, asked });
         let path = request.uri().path_and_query().cloned();
         let untaken = peer::link(request.extensions()).map(|link| link.untaken.clone());
         let GuardCalls { calls, limit, intake } = self.guard.clone();
         let request = request.map(|body| IntakeBody::new(body, intake));
         let future = catch_unwind(AssertUnwindSafe(|| self.inner.call(request))).ok();
-        GuardedFuture { future, deadline: arrived + limit, overdue: None, calls, path, untaken }
+        GuardedFuture {
+            future,
+            deadline: at + asked.map_or(limit, |asked| asked.min(limit)),
+            overdue: None,
+            calls,
+            path,
+            untaken,
+        }
     }
 }
 

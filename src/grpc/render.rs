@@ -22,7 +22,7 @@ pub struct Rendering<'a> {
 
 /// A response of the decision point, and what its record tells too.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told<'a, 'r> {
+pub(super) struct Answer<'a, 'r> {
     pub(super) response: &'a Response<'r>,
     /// [`Response::resource`].
     pub(super) resource: &'a str,
@@ -35,52 +35,52 @@ pub fn response(
     catalog: &Catalog,
     rendering: Rendering<'_>,
 ) -> pb::AuthorizeResponse {
-    let told = Told { response, resource: &response.resource() };
-    decoded(|answer| write(answer, told, catalog, rendering))
+    let answer = Answer { response, resource: &response.resource() };
+    decoded(|writer| write(writer, answer, catalog, rendering))
 }
 
-/// What is written, to be looked at here: so each message has its fields in one place.
+/// What is written, to be looked at here: so each message has its fields in one place. What could not be read would say nothing:
+/// of a response, that is no allow.
 fn decoded<M: Message + Default>(write: impl FnOnce(&mut Writer<'_>)) -> M {
-    // What could not be read would be no allow.
     M::decode(Encoded::of(write).as_ref()).unwrap_or_default()
 }
 
 /// Renders a response: writes the fields of `AuthorizeResponse`.
 pub(super) fn write(
-    answer: &mut Writer<'_>,
-    told: Told<'_, '_>,
+    writer: &mut Writer<'_>,
+    answer: Answer<'_, '_>,
     catalog: &Catalog,
     rendering: Rendering<'_>,
 ) {
-    let Told { response, resource } = told;
+    let Answer { response, resource } = answer;
     let Rendering { decision_id, request_id, explain } = rendering;
     let decision = response.decision();
-    answer.choice(1, wire_decision(decision));
-    answer.choice(2, wire_reason(decision.reason()));
-    answer.text(3, &message(response, catalog).unwrap_or_default());
-    answer.text(4, response.action().map(|action| catalog.action_name(action)).unwrap_or_default());
+    writer.choice(1, wire_decision(decision));
+    writer.choice(2, wire_reason(decision.reason()));
+    writer.text(3, &message(response, catalog).unwrap_or_default());
+    writer.text(4, response.action().map(|action| catalog.action_name(action)).unwrap_or_default());
     if let Some(call) = response.call() {
-        answer.message(5, |operation| write_operation(operation, call.operation, catalog));
+        writer.message(5, |operation| write_operation(operation, call.operation, catalog));
     }
     if let Response::Evaluated { evaluation, revision, is_stale } = response {
-        answer.text(6, resource);
+        writer.text(6, resource);
         for action in evaluation.dependencies.iter() {
-            answer.message(7, |dependency| write_dependency(dependency, *action, evaluation, catalog));
+            writer.message(7, |dependency| write_dependency(dependency, *action, evaluation, catalog));
         }
         for action in evaluation.missing_dependencies() {
-            answer.item(8, catalog.action_name(action));
+            writer.item(8, catalog.action_name(action));
         }
-        write_statements(answer, evaluation, explain);
-        answer.number(10, revision.0);
-        answer.flag(11, *is_stale);
+        write_statements(writer, evaluation, explain);
+        writer.number(10, revision.0);
+        writer.flag(11, *is_stale);
     }
-    answer.text(12, decision_id);
-    answer.text(13, request_id);
+    writer.text(12, decision_id);
+    writer.text(13, request_id);
     if let Response::Evaluated { evaluation, .. } = response
         && explain
         && let Some(explanation) = explanation::render(evaluation, catalog)
     {
-        answer.encoded(14, &explanation.encode_to_vec());
+        writer.encoded(14, &explanation.encode_to_vec());
     }
 }
 

@@ -149,14 +149,18 @@ mod tests {
     use std::task::{Context, Poll};
 
     use http::{Request, Response};
+    use tokio::sync::watch;
     use tonic::body::Body;
     use tonic::server::NamedService;
-    use tonic::transport::server::TcpIncoming;
-    use tonic::transport::{Endpoint, Server};
+    use tonic::transport::Endpoint;
     use tonic::{Code, Status};
     use tonic_health::pb::health_client::HealthClient;
     use tower_service::Service;
 
+    use super::super::connections::{self, GrpcServer, MaxAge};
+    use super::super::drain::{Phase, PhaseWatch};
+    use super::super::incoming::Incoming;
+    use super::super::services::ServicesBuilder;
     use super::*;
     use crate::catalog::Catalog;
     use crate::metrics::Metrics;
@@ -170,7 +174,7 @@ mod tests {
         const NAME: &'static str = "grpc.health.v1.Health";
     }
 
-    impl Service<Request<Body>> for Faulty {
+    impl<B> Service<Request<B>> for Faulty {
         type Response = Response<Body>;
         type Error = Infallible;
         type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -179,7 +183,7 @@ mod tests {
             Poll::Ready(Ok(()))
         }
 
-        fn call(&mut self, request: Request<Body>) -> Self::Future {
+        fn call(&mut self, request: Request<B>) -> Self::Future {
             match request.headers().get("fault").map(http::HeaderValue::as_bytes) {
                 Some(b"at once") => resume_unwind(Box::new("planted")),
                 Some(b"later") => Box::pin(async { resume_unwind(Box::new("planted")) }),
@@ -194,11 +198,14 @@ mod tests {
         let metrics = Metrics::new(Arc::new(Catalog::published().unwrap()), []);
         let bounds = CallBounds { max_streams: 8, time: Duration::from_millis(50) };
         let observe = ObserveCalls { calls: metrics.calls.clone(), tracer: Tracer::off() };
-        let layers = layers(&LimitsConfig::default(), bounds, observe);
-        let router = Server::builder().layer(layers).add_service(Faulty);
-        let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let addr = incoming.local_addr().unwrap();
-        tokio::spawn(router.serve_with_incoming(incoming));
+        let limits = LimitsConfig::default();
+        let layers = layers(&limits, bounds, observe);
+        let services = ServicesBuilder::new().with(Faulty);
+        let server = GrpcServer::new(http2(&limits, bounds), &layers, services);
+        let (incoming, addr) = Incoming::on_port(([127, 0, 0, 1], 0).into(), None).await.unwrap();
+        let (phase, _) = watch::channel(Phase::Serving);
+        let phase = PhaseWatch::of(&phase);
+        tokio::spawn(async { connections::serve(incoming, server, MaxAge::Unlimited, phase).await });
         let channel = Endpoint::from_shared(format!("http://{addr}")).unwrap().connect().await.unwrap();
         let mut client = HealthClient::new(channel);
         let cases = [

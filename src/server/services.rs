@@ -29,12 +29,12 @@ trait Serve<B>: Send + Sync {
 
 impl<S, B> Serve<B> for S
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync,
-    S::Future: Send + 'static,
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible, Future = Answering>,
+    S: Clone + Send + Sync,
 {
     fn answer(&self, call: Request<B>) -> Answering {
         // Services of gRPC are always ready.
-        Box::pin(self.clone().call(call))
+        self.clone().call(call)
     }
 }
 
@@ -46,9 +46,8 @@ impl<B> ServicesBuilder<B> {
     /// One more. Those that are called most come first.
     pub(super) fn with<S>(mut self, service: S) -> Self
     where
-        S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+        S: Service<Request<B>, Response = Response<Body>, Error = Infallible, Future = Answering>,
         S: NamedService + Clone + Send + Sync + 'static,
-        S::Future: Send + 'static,
     {
         self.0.push((S::NAME, Box::new(service)));
         self
@@ -103,14 +102,14 @@ mod tests {
     impl Service<Request<()>> for Known {
         type Response = Response<Body>;
         type Error = Infallible;
-        type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+        type Future = Answering;
 
         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
             Poll::Ready(Ok(()))
         }
 
         fn call(&mut self, _: Request<()>) -> Self::Future {
-            ready(Ok(Status::ok("known").into_http()))
+            Box::pin(ready(Ok(Status::ok("known").into_http())))
         }
     }
 

@@ -9,6 +9,8 @@ use crate::grpc::protobuf::{Fields, NotPlain, Value, entry, once};
 const MAX_DEPTH: usize = 96;
 /// The members that most objects have at most.
 const MEMBERS: usize = 16;
+/// The bytes that most members have at least. Those that have fewer are not to take many times their memory.
+const MEMBER_BYTES: usize = 16;
 
 /// An object: its members in order. Of two with one name, the later counts.
 #[derive(Debug, Default, PartialEq)]
@@ -33,17 +35,16 @@ impl<'a> Object<'a> {
     }
 
     fn read_within(mut fields: Fields<'a>, depth: usize) -> Result<Self, NotPlain> {
-        let mut members = Vec::with_capacity(MEMBERS);
+        let mut members = Vec::with_capacity(MEMBERS.min(fields.len() / MEMBER_BYTES));
         while let Some((field, value)) = fields.next()? {
-            if field == 1 {
-                let of_entry = deeper(depth)?;
-                let (name, value) = entry(value)?;
-                let claim = match value {
-                    Some(value) => Claim::read_within(value.message()?, deeper(of_entry)?)?,
-                    None => Claim::Null,
-                };
-                members.push((name, claim));
-            }
+            only(1, field)?;
+            let of_entry = deeper(depth)?;
+            let (name, value) = entry(value)?;
+            let claim = match value {
+                Some(value) => Claim::read_within(value.message()?, deeper(of_entry)?)?,
+                None => Claim::Null,
+            };
+            members.push((name, claim));
         }
         Ok(Self(members))
     }
@@ -84,7 +85,8 @@ impl<'a> Claim<'a> {
                 (4, value) => Self::Flag(value.flag()?),
                 (5, value) => Self::Object(Object::read_within(value.message()?, deeper(depth)?)?),
                 (6, value) => Self::List(list(value.message()?, deeper(depth)?)?),
-                _ => continue,
+                // No value has anything else, and how deep it may lie is up to prost.
+                _ => return Err(NotPlain),
             };
             once(&mut claim, found)?;
         }
@@ -95,11 +97,15 @@ impl<'a> Claim<'a> {
 fn list(mut fields: Fields<'_>, depth: usize) -> Result<Vec<Claim<'_>>, NotPlain> {
     let mut items = Vec::new();
     while let Some((field, value)) = fields.next()? {
-        if field == 1 {
-            items.push(Claim::read_within(value.message()?, deeper(depth)?)?);
-        }
+        only(1, field)?;
+        items.push(Claim::read_within(value.message()?, deeper(depth)?)?);
     }
     Ok(items)
+}
+
+/// Leaves a message with other fields than its only one to prost: how deep they may lie is up to that.
+fn only(expected: u32, field: u32) -> Result<(), NotPlain> {
+    if field == expected { Ok(()) } else { Err(NotPlain) }
 }
 
 /// What is left of the depth within a message.

@@ -320,6 +320,18 @@ mod tests {
             is_as_prost_reads(&nested(depth, innermost.clone(), list)).unwrap();
             is_as_prost_reads(&nested(depth, innermost, object)).unwrap();
         }
+        // A field that nobody knows is skipped, which takes a level more.
+        let unknown = |depth| {
+            let message = nested(depth, Some(Kind::NullValue(7)), list);
+            // A null, and in its place a field 7 of the same form.
+            let at = message.iter().rposition(|byte| *byte == 7).unwrap();
+            let mut message = message;
+            message[at - 1] = 7 << 3;
+            message
+        };
+        for depth in 0..60 {
+            is_as_prost_reads(&unknown(depth)).unwrap();
+        }
         assert!(CheckRequest::decode(&*nested(40, None, list)).is_ok());
         assert!(CheckRequest::decode(&*nested(59, None, list)).is_err());
     }

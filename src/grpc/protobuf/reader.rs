@@ -31,6 +31,11 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
+    /// The bytes that are left.
+    pub(in crate::grpc) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The next field, with its number.
     #[inline]
     pub(in crate::grpc) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, NotPlain> {
@@ -168,7 +173,8 @@ pub(in crate::grpc) fn entry(value: Value<'_>) -> Result<(&str, Option<Value<'_>
         match field {
             1 => key = value.text()?,
             2 => once(&mut found, value)?,
-            _ => {}
+            // No entry has anything else, and how deep it may lie is up to prost.
+            _ => return Err(NotPlain),
         }
     }
     Ok((key, found))

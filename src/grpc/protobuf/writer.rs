@@ -105,7 +105,8 @@ impl<'a> Writer<'a> {
 }
 
 /// A message that is being written: where its key is, and where its fields begin.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
+#[must_use]
 pub(in crate::grpc) struct Opened {
     begin: usize,
     start: usize,

@@ -287,7 +287,7 @@ fn read_bytes(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(io::Error::other("not a file any more"));
     }
-    // With room for all of it, and for seeing that it has ended, it is read at once.
+    // With room for all of it, and for seeing that it has ended, it takes few reads.
     let expected = usize::try_from(metadata.len()).unwrap_or(max_bytes).min(max_bytes);
     let mut bytes = Vec::with_capacity(expected + END_BYTES);
     file.take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
