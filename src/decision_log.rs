@@ -7,6 +7,7 @@
 //!
 //! [`crate::pdp`] does not know of it: who asked, by which call, and how long it took, only the edge knows.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -342,22 +343,23 @@ fn start(name: &'static str, config: &QueueConfig, output: Output) -> Result<Arc
 }
 
 impl Entry<'_> {
-    /// Records what the decision point decided, and on which resource ([`Response::resource`]).
+    /// Records what the decision point decided, and on which resource ([`Response::resource`]), which is asked for only if there is a
+    /// record.
     ///
     /// # Errors
     ///
     /// If it can't be recorded and must be.
-    pub async fn decided(
+    pub async fn decided<'t>(
         mut self,
         response: &Response<'_>,
-        resource: &str,
+        resource: impl FnOnce() -> Cow<'t, str>,
         catalog: &Catalog,
     ) -> Result<(), Unrecorded> {
         let Some(log) = self.log.take() else { return Ok(()) };
         let Some(weight) = log.selection.weight(response.decision(), response.action()) else {
             return Ok(());
         };
-        let decided = Decided { response, resource, catalog, sample: weight };
+        let decided = Decided { response, resource: &resource(), catalog, sample: weight };
         let line = log.style.decided(&self.origin, self.request, decided);
         self.hand_over(log, line).await
     }

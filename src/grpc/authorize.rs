@@ -1,5 +1,6 @@
 //! `ecs.authz.v1.AuthorizationService`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -195,7 +196,7 @@ impl Authorize {
         match decided {
             Ok((response, explain)) => {
                 let resource = response.resource();
-                entry.decided(&response, &resource, self.pdp.catalog()).await?;
+                entry.decided(&response, || Cow::Borrowed(&resource), self.pdp.catalog()).await?;
                 self.decisions.decided(&response);
                 // A batch has many.
                 if terms.rpc == Rpc::Authorize {

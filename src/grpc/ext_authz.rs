@@ -5,6 +5,7 @@
 //! a gRPC status. One that is larger than the limit of messages, a mebibyte, is not decoded: Envoy's `max_request_bytes`
 //! and its limit for headers together must stay below it, as they do in the shipped configuration.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
@@ -157,7 +158,9 @@ impl ExtAuthz {
             Ok(Ok(response)) => {
                 let reason = response.decision().reason();
                 tracing::debug!(decision_id, ?reason, allow = response.decision().is_allow(), "decided");
-                match entry.decided(&response, &response.resource(), self.pdp.catalog()).await {
+                // Only a record tells it.
+                let resource = || Cow::Owned(response.resource());
+                match entry.decided(&response, resource, self.pdp.catalog()).await {
                     Ok(()) => {
                         self.decisions.decided(&response);
                         span::decided(&response, self.pdp.catalog(), decision_id);
