@@ -35,7 +35,7 @@ pub use drain::Drain;
 use drain::{Phase, PhaseWatch};
 use grpc_health::GrpcHealth;
 use incoming::Incoming;
-use limits::{CallBounds, Places, http2, layers};
+use limits::{CallBounds, Places};
 pub use policies::{OpenStore, PolicySource};
 use services::ServicesBuilder;
 use tls::Protocol;
@@ -422,8 +422,7 @@ fn grpc_server(
         .with(reflection(&served).build_v1()?)
         .with(reflection(&served).build_v1alpha()?);
     let bounds = CallBounds::of_decisions(&config.limits);
-    let layers = layers(&config.limits, bounds, observe);
-    Ok(GrpcServer::new(http2(&config.limits, bounds), &layers, services))
+    Ok(GrpcServer::new(&config.limits, bounds, observe, services))
 }
 
 /// Tells clients of these services.

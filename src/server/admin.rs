@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::connections::{self, GrpcServer, MaxAge};
 use super::drain::PhaseWatch;
 use super::incoming::Incoming;
-use super::limits::{CallBounds, http2, layers};
+use super::limits::CallBounds;
 use super::services::ServicesBuilder;
 use super::tls::{Certificates, Protocol, TlsError};
 use super::{OpenStore, PolicySource, StartError, reflection};
@@ -69,7 +69,7 @@ impl AdminListener {
             .with(service)
             .with(reflection(&[SERVICE]).build_v1()?)
             .with(reflection(&[SERVICE]).build_v1alpha()?);
-        let server = GrpcServer::new(http2(limits, CALLS), &layers(limits, CALLS, observe), services);
+        let server = GrpcServer::new(limits, CALLS, observe, services);
         let (incoming, addr) = Incoming::on_port(config.addr, tls).await?;
         Ok(Self { addr, incoming, server })
     }

@@ -18,8 +18,7 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming as IncomingBody;
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -29,11 +28,12 @@ use tower_service::Service;
 use super::connection::Connection;
 use super::drain::{Phase, PhaseWatch};
 use super::incoming::{Arrival, Incoming};
-use super::limits::{Layers, Surrounded};
+use super::limits::{CallBounds, Http2, Surrounded, http2, layers};
 use super::services::{Services, ServicesBuilder};
 use super::workers::Seat;
-use crate::config::ConnectionsConfig;
+use crate::config::{ConnectionsConfig, LimitsConfig};
 use crate::grpc::intake::IntakeBody;
+use crate::grpc::observe::ObserveCalls;
 use crate::grpc::peer::Link;
 
 /// How much of the age is left to chance, to either side.
@@ -46,17 +46,24 @@ const ACCEPT_GRACE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(super) struct GrpcServer {
     http2: Http2,
-    calls: Surrounded<Services<Received>>,
+    calls: Calls,
 }
 
-/// The limits of connections.
-pub(super) type Http2 = http2::Builder<TokioExecutor>;
+/// What answers calls.
+type Calls = Surrounded<Services<Received>>;
 /// The body of a call.
 type Received = IntakeBody<IncomingBody>;
 
 impl GrpcServer {
-    pub(super) fn new(http2: Http2, layers: &Layers, services: ServicesBuilder<Received>) -> Self {
-        Self { http2, calls: layers.layer(services.build()) }
+    /// Services within these limits. Their calls are counted and traced.
+    pub(super) fn new(
+        limits: &LimitsConfig,
+        calls: CallBounds,
+        observe: ObserveCalls,
+        services: ServicesBuilder<Received>,
+    ) -> Self {
+        let layers = layers(limits, calls, observe);
+        Self { http2: http2(limits, calls), calls: layers.layer(services.build()) }
     }
 
     /// Serves a connection until its client has gone, or it has gone because it was told to.
@@ -78,14 +85,14 @@ impl GrpcServer {
 
 /// The calls of one connection. Each learns what is known of it.
 struct Linked {
-    calls: Surrounded<Services<Received>>,
+    calls: Calls,
     link: Arc<Link>,
 }
 
 impl hyper::service::Service<Request<IncomingBody>> for Linked {
-    type Response = <Surrounded<Services<Received>> as Service<Request<IncomingBody>>>::Response;
+    type Response = <Calls as Service<Request<IncomingBody>>>::Response;
     type Error = Infallible;
-    type Future = <Surrounded<Services<Received>> as Service<Request<IncomingBody>>>::Future;
+    type Future = <Calls as Service<Request<IncomingBody>>>::Future;
 
     fn call(&self, mut call: Request<IncomingBody>) -> Self::Future {
         call.extensions_mut().insert(self.link.clone());

@@ -21,10 +21,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower_layer::Stack;
 
-use super::connections::Http2;
 use crate::config::LimitsConfig;
 use crate::grpc::guard::{GuardCalls, GuardedService};
 use crate::grpc::intake::Intake;
@@ -117,6 +117,9 @@ pub(super) fn of_decisions(limits: &LimitsConfig) -> CallLimits {
     }
 }
 
+/// The limits of connections.
+pub(super) type Http2 = http2::Builder<TokioExecutor>;
+
 /// HTTP/2 within these limits. Of what it writes of itself, clients of gRPC do not need the date.
 pub(super) fn http2(limits: &LimitsConfig, calls: CallBounds) -> Http2 {
     let mut http2 = Http2::new(TokioExecutor::new());
@@ -199,9 +202,7 @@ mod tests {
         let bounds = CallBounds { max_streams: 8, time: Duration::from_millis(50) };
         let observe = ObserveCalls { calls: metrics.calls.clone(), tracer: Tracer::off() };
         let limits = LimitsConfig::default();
-        let layers = layers(&limits, bounds, observe);
-        let services = ServicesBuilder::new().with(Faulty);
-        let server = GrpcServer::new(http2(&limits, bounds), &layers, services);
+        let server = GrpcServer::new(&limits, bounds, observe, ServicesBuilder::new().with(Faulty));
         let (incoming, addr) = Incoming::on_port(([127, 0, 0, 1], 0).into(), None).await.unwrap();
         let (phase, _) = watch::channel(Phase::Serving);
         let phase = PhaseWatch::of(&phase);
