@@ -201,24 +201,15 @@ fn has_one_reading(value: &str) -> bool {
 
 /// A UUID has 32 digits, in groups of 8-4-4-4-12 or, as projects have them, without a break.
 fn is_canonical_if_uuid(value: &str) -> bool {
-    let (mut digits, mut is_hex, mut is_lower, mut is_plain) = (0_usize, true, true, true);
-    let (mut dashes, mut is_grouped) = (0_usize, true);
-    for (index, byte) in value.bytes().enumerate() {
-        match byte {
-            b'-' => {
-                dashes += 1;
-                is_grouped &= matches!(index, 8 | 13 | 18 | 23);
-            }
-            b'{' | b'}' => is_plain = false,
-            _ => {
-                digits += 1;
-                is_hex &= byte.is_ascii_hexdigit();
-                is_lower &= !byte.is_ascii_uppercase();
-            }
-        }
+    let digits = || value.bytes().filter(|byte| !matches!(byte, b'-' | b'{' | b'}'));
+    if digits().count() != UUID_DIGITS || !digits().all(|byte| byte.is_ascii_hexdigit()) {
+        return true;
     }
-    let is_uuid = is_hex && digits == UUID_DIGITS;
-    !is_uuid || (is_plain && is_lower && is_grouped && matches!(dashes, 0 | 4))
+    let dashes = value.bytes().enumerate().filter(|(_, byte)| *byte == b'-').map(|(index, _)| index);
+    // What is no digit is a dash, then.
+    let is_grouped =
+        value.len() == UUID_DIGITS || (value.len() == UUID_DIGITS + 4 && dashes.eq([8, 13, 18, 23]));
+    is_grouped && !digits().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn dependency_choices(always: &[ActionId], by_body: &[(Text, Box<[ActionId]>)]) -> Box<[Box<[ActionId]>]> {

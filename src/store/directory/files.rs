@@ -120,9 +120,12 @@ pub(super) fn list(root: &Path, hands: Hands) -> Result<Listing, Fault> {
         // With the root itself: another one may stand at its path.
         let metadata = fs::metadata(root).map_err(|error| (root.to_owned(), error))?;
         let domains = entries(root, Path::new(""))?;
-        let of_domains = hands.map(domains, || (), |(), domain| walk(root, domain, 2));
+        let of_domain = |(): &mut (), domain: (PathBuf, Stamp)| {
+            let mut listed = Vec::new();
+            walk(root, domain, 2, &mut listed).map(|()| listed)
+        };
         let mut listed = vec![(PathBuf::new(), Stamp::of(&metadata))];
-        for of_domain in of_domains {
+        for of_domain in hands.map(domains, || (), of_domain) {
             listed.append(&mut of_domain?);
         }
         Ok(listed)
@@ -151,18 +154,19 @@ pub(super) fn is_passed_over(name: &str) -> bool {
     name.starts_with('.') || name.ends_with('~')
 }
 
-/// An entry and what is below it, so many levels deep, in the order of paths.
-fn walk(root: &Path, entry: (PathBuf, Stamp), levels: usize) -> Result<Vec<(PathBuf, Stamp)>, Unlisted> {
-    let (path, stamp) = entry;
+/// Lists an entry and what is below it, so many levels deep, in the order of paths.
+fn walk(
+    root: &Path,
+    (path, stamp): (PathBuf, Stamp),
+    levels: usize,
+    listed: &mut Vec<(PathBuf, Stamp)>,
+) -> Result<(), Unlisted> {
     let below = match (stamp.kind, levels) {
         (Kind::Folder, 1..) => entries(root, &path)?,
         _ => Vec::new(),
     };
-    let mut walked = vec![(path, stamp)];
-    for entry in below {
-        walked.append(&mut walk(root, entry, levels - 1)?);
-    }
-    Ok(walked)
+    listed.push((path, stamp));
+    below.into_iter().try_for_each(|entry| walk(root, entry, levels - 1, listed))
 }
 
 /// The entries of a folder, in order.
@@ -180,10 +184,11 @@ fn entries(root: &Path, folder: &Path) -> Result<Vec<(PathBuf, Stamp)>, Unlisted
         }
         let path = folder.join(&name);
         let metadata = metadata(&entry).map_err(at(&path))?;
-        entries.push((name, path, Stamp::of(&metadata)));
+        entries.push((path, Stamp::of(&metadata)));
     }
-    entries.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
-    Ok(entries.into_iter().map(|(_, path, stamp)| (path, stamp)).collect())
+    // All are in one folder, so bytes tell their order.
+    entries.sort_unstable_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
+    Ok(entries)
 }
 
 /// What an entry is, or what a link leads to: a mounted volume has nothing but links. What is no link need not be looked for
