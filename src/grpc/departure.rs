@@ -1,7 +1,5 @@
 //! How a call that lasts learns that its connection is told to go: for its age, or because the server stops.
 
-use std::sync::Arc;
-
 use tokio::sync::watch;
 
 /// Tells the calls of a connection. Dropped, it has told them too.
@@ -10,13 +8,13 @@ pub struct Notice(watch::Sender<bool>);
 
 /// What a call is told by. Each has one of its own.
 #[derive(Debug, Clone)]
-pub struct Departure(Arc<watch::Receiver<bool>>);
+pub struct Departure(watch::Receiver<bool>);
 
 /// A notice to the calls of one connection.
 #[must_use]
 pub fn departure() -> (Notice, Departure) {
     let (notice, told) = watch::channel(false);
-    (Notice(notice), Departure(Arc::new(told)))
+    (Notice(notice), Departure(told))
 }
 
 impl Notice {
@@ -28,9 +26,8 @@ impl Notice {
 
 impl Departure {
     /// Completes when the connection is told to go.
-    pub(super) async fn told(self) {
-        let mut told = watch::Receiver::clone(&self.0);
-        let _gone = told.wait_for(|told| *told).await;
+    pub(super) async fn told(mut self) {
+        let _gone = self.0.wait_for(|told| *told).await;
     }
 
     /// Whether it has been.

@@ -17,6 +17,9 @@ pub(super) use writer::Writer;
 mod reader;
 mod writer;
 
+/// The most bytes of a number.
+const MAX_VARINT_BYTES: usize = 10;
+
 /// A message that prost is to read: malformed, or told in a way that takes merging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotPlain;

@@ -37,7 +37,7 @@ impl<'a> Object<'a> {
     fn read_within(mut fields: Fields<'a>, depth: usize) -> Result<Self, NotPlain> {
         let mut members = Vec::with_capacity(MEMBERS.min(fields.len() / MEMBER_BYTES));
         while let Some((field, value)) = fields.next()? {
-            only(1, field)?;
+            sole(field)?;
             let of_entry = deeper(depth)?;
             let (name, value) = entry(value)?;
             let claim = match value {
@@ -97,15 +97,15 @@ impl<'a> Claim<'a> {
 fn list(mut fields: Fields<'_>, depth: usize) -> Result<Vec<Claim<'_>>, NotPlain> {
     let mut items = Vec::new();
     while let Some((field, value)) = fields.next()? {
-        only(1, field)?;
+        sole(field)?;
         items.push(Claim::read_within(value.message()?, deeper(depth)?)?);
     }
     Ok(items)
 }
 
 /// Leaves a message with other fields than its only one to prost: how deep they may lie is up to that.
-fn only(expected: u32, field: u32) -> Result<(), NotPlain> {
-    if field == expected { Ok(()) } else { Err(NotPlain) }
+fn sole(field: u32) -> Result<(), NotPlain> {
+    if field == 1 { Ok(()) } else { Err(NotPlain) }
 }
 
 /// What is left of the depth within a message.

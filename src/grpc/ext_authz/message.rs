@@ -322,10 +322,9 @@ mod tests {
         }
         // A field that nobody knows is skipped, which takes a level more.
         let unknown = |depth| {
-            let message = nested(depth, Some(Kind::NullValue(7)), list);
+            let mut message = nested(depth, Some(Kind::NullValue(7)), list);
             // A null, and in its place a field 7 of the same form.
             let at = message.iter().rposition(|byte| *byte == 7).unwrap();
-            let mut message = message;
             message[at - 1] = 7 << 3;
             message
         };

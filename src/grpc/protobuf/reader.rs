@@ -1,9 +1,7 @@
 //! The fields of a message (Protocol Buffers, Encoding).
 
-use super::NotPlain;
+use super::{MAX_VARINT_BYTES, NotPlain};
 
-/// The most bytes of a number.
-const MAX_VARINT_BYTES: usize = 10;
 /// What is left of the last of them.
 const MAX_LAST_BYTE: u8 = 1;
 /// The largest key: a number of a field, and three bits that say how its value is written.

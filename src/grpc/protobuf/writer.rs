@@ -1,5 +1,7 @@
 //! A message as it is written: as prost writes it, fields in order, without those that have nothing.
 
+use super::MAX_VARINT_BYTES;
+
 /// Writes the fields of a message.
 #[derive(Debug)]
 pub(in crate::grpc) struct Writer<'a>(&'a mut Vec<u8>);
@@ -7,8 +9,6 @@ pub(in crate::grpc) struct Writer<'a>(&'a mut Vec<u8>);
 /// How a value is written.
 const VARINT: u64 = 0;
 const BYTES: u64 = 2;
-/// The most bytes of a number.
-const MAX_VARINT_BYTES: usize = 10;
 
 impl<'a> Writer<'a> {
     pub(in crate::grpc) fn to(message: &'a mut Vec<u8>) -> Self {
