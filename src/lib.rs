@@ -53,20 +53,21 @@
 //!
 //! | module | may import |
 //! |---|---|
-//! | [`catalog`] | nothing of ours |
+//! | [`catalog`] | bytes |
 //! | [`decision`] | catalog |
 //! | [`request`] | catalog, decision |
 //! | [`policy`] | catalog, decision, request |
 //! | [`store`] | catalog, policy, request, tally |
 //! | [`pdp`] | catalog, decision, policy, request, store |
 //! | [`metrics`] | catalog, decision, decision_log, health, pdp, slots, store, tally, traces |
-//! | [`decision_log`] | catalog, clock, decision, otlp, pdp, policy, request, traces |
-//! | [`grpc`] | catalog, clock, decision, decision_log, metrics, otlp, pdp, policy, request, slots, store, traces |
+//! | [`decision_log`] | bytes, catalog, clock, decision, otlp, pdp, policy, request, traces |
+//! | [`grpc`] | bytes, catalog, clock, decision, decision_log, metrics, otlp, pdp, policy, request, slots, store, traces |
 //! | [`health`] | decision_log, store |
 //! | [`config`] | decision, decision_log, grpc, otlp, store, traces |
 //! | [`server`] | catalog, config, decision, decision_log, grpc, health, metrics, pdp, slots, store, traces |
 //! | [`cli`] | catalog, clock, config, decision, envoy, grpc, pdp, request, server, store, telemetry |
 //! | [`envoy`] | catalog, request |
+//! | [`bytes`] | nothing of ours |
 //! | [`clock`] | nothing of ours |
 //! | [`slots`] | nothing of ours |
 //! | [`tally`] | nothing of ours |
@@ -77,6 +78,7 @@
 //! The first four are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
 //! against this table.
 
+pub mod bytes;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

@@ -12,6 +12,7 @@ use super::row::{Route, Row, RowKey, RowResource, Text, ValueSource};
 use super::segments::Segments;
 use super::table::PROJECT;
 use super::template::{self, Segment};
+use crate::bytes;
 
 /// One operation of the API: a route, and where several share a route, a key of the body.
 #[derive(Debug)]
@@ -188,28 +189,40 @@ pub struct Told<'b> {
 
 /// The hexadecimal digits of a UUID.
 const UUID_DIGITS: usize = 32;
+/// The bytes of a UUID in groups, and where its dashes are.
+const GROUPED_UUID_BYTES: usize = 36;
+const UUID_DASHES: [usize; 4] = [8, 13, 18, 23];
 
 /// Whether a value is itself to whoever reads it. Databases trim spaces, readers of URLs drop control characters, people
 /// don't see what has no width, and a UUID is the same in any spelling.
 fn has_one_reading(value: &str) -> bool {
-    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return is_canonical_if_uuid(value);
-    }
-    let is_hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}');
-    value.trim() == value && !value.contains(is_hidden) && is_canonical_if_uuid(value)
-}
-
-/// A UUID has 32 digits, in groups of 8-4-4-4-12 or, as projects have them, without a break.
-fn is_canonical_if_uuid(value: &str) -> bool {
-    let digits = || value.bytes().filter(|byte| !matches!(byte, b'-' | b'{' | b'}'));
-    if digits().count() != UUID_DIGITS || !digits().all(|byte| byte.is_ascii_hexdigit()) {
+    if is_usual_uuid(value.as_bytes()) {
         return true;
     }
-    let dashes = value.bytes().enumerate().filter(|(_, byte)| *byte == b'-').map(|(index, _)| index);
-    // What is no digit is a dash, then.
-    let is_grouped =
-        value.len() == UUID_DIGITS || (value.len() == UUID_DIGITS + 4 && dashes.eq([8, 13, 18, 23]));
-    is_grouped && !digits().any(|byte| byte.is_ascii_uppercase())
+    let is_hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}');
+    let is_visible = bytes::all(value.as_bytes(), |byte| byte.is_ascii_graphic())
+        || (value.trim() == value && !value.contains(is_hidden));
+    is_visible && !is_uuid(value.as_bytes())
+}
+
+/// Whether a value is a UUID in its usual form, or no UUID at all: small digits and dashes, in groups of 8-4-4-4-12 or, as
+/// projects have them, without a break. Nearly all values are like this.
+fn is_usual_uuid(value: &[u8]) -> bool {
+    let is_dash = |place: &usize| value.get(*place) == Some(&b'-');
+    let is_grouped = match value.len() {
+        UUID_DIGITS => true,
+        GROUPED_UUID_BYTES => UUID_DASHES.iter().all(is_dash),
+        _ => false,
+    };
+    let is_digit = |byte: u8| (byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6);
+    is_grouped && bytes::all(value, |byte| is_digit(byte) | (byte == b'-'))
+}
+
+/// Whether a value is a UUID in any spelling: it has 32 digits, and dashes and braces anywhere.
+fn is_uuid(value: &[u8]) -> bool {
+    let digits = || value.iter().filter(|byte| byte.is_ascii_hexdigit()).count();
+    let marks = || value.iter().filter(|byte| matches!(byte, b'-' | b'{' | b'}')).count();
+    value.len() >= UUID_DIGITS && digits() == UUID_DIGITS && marks() == value.len() - UUID_DIGITS
 }
 
 fn dependency_choices(always: &[ActionId], by_body: &[(Text, Box<[ActionId]>)]) -> Box<[Box<[ActionId]>]> {

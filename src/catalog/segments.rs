@@ -5,6 +5,7 @@
 
 use super::path::CanonicalPath;
 use super::template::MAX_SEGMENTS;
+use crate::bytes;
 
 /// The segments of a path, as many as a route can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,12 +13,12 @@ pub(super) struct Segments<'a> {
     /// The canonical path, without the slash in front.
     path: &'a str,
     /// Where each segment ends in it. Copied with each call, so short.
-    ends: [u32; MAX_SEGMENTS],
-    count: usize,
+    ends: [u16; MAX_SEGMENTS],
+    count: u16,
 }
 
 impl<'a> Segments<'a> {
-    /// The segments, or `None` if there are more than any route has.
+    /// The segments, or `None` if there are more than any route has, or longer ones than any API reads.
     pub(super) fn of(path: &CanonicalPath<'a>) -> Option<Self> {
         let mut segments = Self::none(path.as_str().strip_prefix('/')?);
         let mut end = 0;
@@ -77,7 +78,7 @@ impl<'a> Segments<'a> {
     }
 
     fn add(&mut self, end: usize) -> Option<()> {
-        *self.ends.get_mut(self.count)? = u32::try_from(end).ok()?;
+        *self.ends.get_mut(usize::from(self.count))? = u16::try_from(end).ok()?;
         self.count += 1;
         Some(())
     }
@@ -96,39 +97,32 @@ impl<'a> Segments<'a> {
     /// The bytes of those from one on. Whoever looks for a route asks for each, and need not know that they are text.
     pub(super) fn bytes_from(&self, index: usize) -> impl Iterator<Item = &'a [u8]> {
         let path = self.path.as_bytes();
-        let ends = self.ends.get(..self.count).unwrap_or_default();
+        let ends = self.ends();
         let before = index.checked_sub(1).and_then(|before| ends.get(before));
-        let mut start = before.map_or(0, |end| end + 1);
+        let mut start = before.map_or(0, |end| usize::from(*end) + 1);
         ends.get(index..).unwrap_or_default().iter().map_while(move |end| {
-            let bounds = usize::try_from(start).ok()?..usize::try_from(*end).ok()?;
+            let end = usize::from(*end);
+            let segment = path.get(start..end);
             start = end + 1;
-            path.get(bounds)
+            segment
         })
     }
 
     fn bounds(&self, index: usize) -> Option<(usize, usize)> {
-        let ends = self.ends.get(..self.count)?;
-        let end = |index: usize| usize::try_from(*ends.get(index)?).ok();
+        let end = |index: usize| self.ends().get(index).copied().map(usize::from);
         let start = index.checked_sub(1).map_or(Some(0), |before| Some(end(before)? + 1))?;
         Some((start, end(index)?))
     }
-}
 
-/// Bytes that are checked together: the compiler makes a few instructions of them.
-const BLOCK: usize = 16;
+    fn ends(&self) -> &[u16] {
+        self.ends.get(..usize::from(self.count)).unwrap_or_default()
+    }
+}
 
 /// Whether a text has nothing but slashes, letters, digits, and some of the marks that RFC 3986, section 3.3, allows in a
 /// segment as they are.
 fn is_plain(text: &[u8]) -> bool {
-    let Some(last) = text.last_chunk::<BLOCK>() else { return text.iter().all(|byte| is_plain_byte(*byte)) };
-    let mut plain = [true; BLOCK];
-    // The last block overlaps with the one before it.
-    for block in text.as_chunks::<BLOCK>().0.iter().chain([last]) {
-        for (plain, byte) in plain.iter_mut().zip(block) {
-            *plain &= is_plain_byte(*byte);
-        }
-    }
-    plain == [true; BLOCK]
+    bytes::all(text, is_plain_byte)
 }
 
 /// Without branches, so that a block of bytes is checked at once.

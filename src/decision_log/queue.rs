@@ -11,8 +11,11 @@ use tokio::sync::Notify;
 
 /// The bytes of a chunk, unless one line is longer.
 const CHUNK_BYTES: usize = 64 * 1_024;
-/// How long lines gather.
-const LINGER: Duration = Duration::from_millis(10);
+/// How long lines gather. Who decides shares a core with the writer, which is to take a turn after hundreds of records and not
+/// after each hundred: of those calls, that would be what the slowest hundredth is made of.
+const LINGER: Duration = Duration::from_millis(50);
+/// The chunks that are full when lines gather no longer.
+const GATHERED_CHUNKS: usize = 4;
 
 /// Whole lines.
 #[derive(Debug, Default)]
@@ -51,6 +54,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     chunks: VecDeque<Chunk>,
+    /// Memory of chunks that are written, for the next ones: new memory costs its first use, and the caches forgot it.
+    spare: Vec<Vec<u8>>,
     /// What waits, and what the writer has in hand.
     bytes: usize,
     records: u64,
@@ -75,7 +80,7 @@ impl State {
     }
 
     fn has_gathered(&self, limit: usize) -> bool {
-        self.must_act() || self.chunks.len() > 1 || self.bytes > limit / 2
+        self.must_act() || self.chunks.len() > GATHERED_CHUNKS || self.bytes > limit / 2
     }
 
     fn add(&mut self, line: &[u8]) {
@@ -86,8 +91,9 @@ impl State {
                 chunk.records += 1;
             }
             None => {
+                let mut bytes = self.spare.pop().unwrap_or_default();
                 // One that grows would be copied again and again.
-                let mut bytes = Vec::with_capacity(CHUNK_BYTES.max(line.len()));
+                bytes.reserve(CHUNK_BYTES.max(line.len()));
                 bytes.extend_from_slice(line);
                 self.chunks.push_back(Chunk { bytes, records: 1 });
             }
@@ -169,10 +175,15 @@ impl Queue {
     }
 
     /// For the writer: a chunk is written, or given up.
-    pub(super) fn finished(&self, bytes: usize, records: u64) {
+    pub(super) fn finished(&self, chunk: Chunk) {
+        let Chunk { mut bytes, records } = chunk;
         let mut state = self.lock();
-        state.bytes = state.bytes.saturating_sub(bytes);
+        state.bytes = state.bytes.saturating_sub(bytes.len());
         state.records = state.records.saturating_sub(records);
+        if state.spare.len() <= GATHERED_CHUNKS && bytes.capacity() == CHUNK_BYTES {
+            bytes.clear();
+            state.spare.push(bytes);
+        }
         drop(state);
         self.space.notify_waiters();
     }
@@ -214,9 +225,12 @@ mod tests {
         let Next::Write(chunk) = queue.take() else { panic!("expected a chunk") };
         assert_eq!((chunk.bytes.as_slice(), chunk.records), (b"1234512345".as_slice(), 2));
         assert_eq!(queue.push(b"1"), Err(NoPlace::Full), "not written yet");
-        queue.finished(chunk.bytes.len(), chunk.records);
+        let memory = chunk.bytes.as_ptr();
+        queue.finished(chunk);
         assert_eq!(queue.waiting(), (0, 0));
         assert_eq!(queue.push(b"1"), Ok(()));
+        let Next::Write(chunk) = queue.take() else { panic!("expected a chunk") };
+        assert_eq!((chunk.bytes.as_slice(), chunk.bytes.as_ptr()), (b"1".as_slice(), memory), "used again");
     }
 
     #[test]

@@ -55,10 +55,10 @@ impl Style {
         line.text(r#","decision_id":"#, origin.decision_id);
         line.optional(r#","request_id":"#, self.field(Field::RequestId, origin.request_id));
         if let Some(trace) = &origin.trace {
-            line.text(r#","trace_id":"#, &trace.trace_hex());
-            line.text(r#","span_id":"#, &trace.span_hex());
+            line.plain(r#","trace_id":"#, trace.trace_hex().as_bytes());
+            line.plain(r#","span_id":"#, trace.span_hex().as_bytes());
         }
-        line.text(r#","rpc":"#, origin.rpc.name());
+        line.plain(r#","rpc":"#, origin.rpc.name().as_bytes());
         let Peer(peer) = origin.peer;
         line.optional(r#","peer":"#, self.field(Field::Peer, peer.as_deref().unwrap_or_default()));
         line
@@ -123,8 +123,10 @@ impl Style {
         line.optional(r#","operation":"#, operation.map(|operation| &operation.title));
         line.optional(r#","action":"#, response.action().map(|action| catalog.action_name(action)));
         line.optional(r#","resource":"#, self.field(Field::Resource, resource));
-        line.text(r#","decision":"#, decision_name(response.decision()));
-        line.optional(r#","reason":"#, response.decision().reason().map(|reason| reason.name()));
+        line.plain(r#","decision":"#, decision_name(response.decision()).as_bytes());
+        if let Some(reason) = response.decision().reason() {
+            line.plain(r#","reason":"#, reason.name().as_bytes());
+        }
         evaluated(&mut line, response, catalog);
         if sample.get() > 1 {
             line.number(r#","sample":"#, sample.get().into());
@@ -142,7 +144,7 @@ impl Style {
             line.text(r#","method":"#, &cut(method.into(), MAX_ID_BYTES));
         }
         self.path(&mut line, path);
-        line.text(r#","decision":"#, "deny");
+        line.plain(r#","decision":"#, b"deny");
         line.text(r#","reason":"#, reason);
         finish(line, origin, now)
     }

@@ -171,14 +171,14 @@ impl Sink {
 
     /// For the writer: this is written, but for those that are not wanted there. Where none was, the sink is no better than
     /// before, and yet the next records may be: a sink that refuses would else never be offered one.
-    pub(super) fn finished(&self, chunk: &Chunk, rejected: u64) {
+    pub(super) fn finished(&self, chunk: Chunk, rejected: u64) {
         let written = chunk.records - rejected;
         if self.is_failing.swap(false, Ordering::Relaxed) && written > 0 {
             tracing::info!(sink = self.name, "the decision log is written again");
         }
         self.written.fetch_add(written, Ordering::Relaxed);
         self.dropped_rejected.fetch_add(rejected, Ordering::Relaxed);
-        self.queue.finished(chunk.bytes.len(), chunk.records);
+        self.queue.finished(chunk);
     }
 
     /// Records that were not written before the end.

@@ -22,22 +22,31 @@ pub(super) fn parse_nanos(text: &str) -> Option<u64> {
 pub(super) fn rfc3339(since_1970: Duration) -> [u8; 27] {
     let (days, second) = (since_1970.as_secs() / SECONDS_PER_DAY, since_1970.as_secs() % SECONDS_PER_DAY);
     let (year, month, day) = date(days);
+    let micros = u64::from(since_1970.subsec_micros());
     let mut text = *b"0000-00-00T00:00:00.000000Z";
-    let mut digits = |from: usize, to: usize, mut number: u64| {
-        for digit in text.get_mut(from..to).into_iter().flatten().rev() {
-            let [low, ..] = (number % 10).to_le_bytes();
-            *digit = b'0' + low;
-            number /= 10;
+    for (place, number) in [
+        (0, year / 100),
+        (2, year),
+        (5, month),
+        (8, day),
+        (11, second / 3_600),
+        (14, second / 60 % 60),
+        (17, second % 60),
+        (20, micros / 10_000),
+        (22, micros / 100),
+        (24, micros),
+    ] {
+        if let Some(digits) = text.get_mut(place..place + 2) {
+            digits.copy_from_slice(&pair(number));
         }
-    };
-    digits(0, 4, year);
-    digits(5, 7, month);
-    digits(8, 10, day);
-    digits(11, 13, second / 3_600);
-    digits(14, 16, second / 60 % 60);
-    digits(17, 19, second % 60);
-    digits(20, 26, since_1970.subsec_micros().into());
+    }
     text
+}
+
+/// The last two digits of a number.
+fn pair(number: u64) -> [u8; 2] {
+    let [last, ..] = (number % 100).to_le_bytes();
+    [b'0' + last / 10, b'0' + last % 10]
 }
 
 /// The date of a day since 1970, by eras of 400 years that begin in March, so that leap days end years

@@ -118,7 +118,7 @@ pub(super) fn run(sink: &Sink, mut output: Output) {
                 }
             },
             Next::Write(chunk) => {
-                if write(sink, &mut output, &chunk).is_break() {
+                if write(sink, &mut output, chunk).is_break() {
                     break;
                 }
             }
@@ -129,7 +129,7 @@ pub(super) fn run(sink: &Sink, mut output: Output) {
 }
 
 /// Writes a chunk, however long it takes; while the server stops, gives up.
-fn write(sink: &Sink, output: &mut Output, chunk: &Chunk) -> ControlFlow<()> {
+fn write(sink: &Sink, output: &mut Output, chunk: Chunk) -> ControlFlow<()> {
     let mut position = 0;
     let mut failures = 0;
     let rejected = loop {

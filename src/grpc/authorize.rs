@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::deadline::TooLate;
 use super::limits::CallLimits;
-use super::parse::Message;
+use super::parse::{Message, Parsed};
 use super::protobuf::{self, Encoded, Fields, NotPlain, Writer};
 use super::render::{self, Answer, Rendering};
 use super::status::{CallError, invalid};
@@ -21,7 +21,7 @@ use crate::clock::{self, Moment};
 use crate::decision_log::{DecisionLog, Origin, Peer, Rpc};
 use crate::metrics::Decisions;
 use crate::pdp::{self, Pdp};
-use crate::request::{self, Identity};
+use crate::request::{self, Identity, InvalidRequest};
 use crate::slots::{Slot, Slots};
 use crate::traces::{self, TraceContext};
 
@@ -61,6 +61,22 @@ pub(super) struct Terms {
     trace: Option<TraceContext>,
     deadline: Instant,
     patience: Patience,
+}
+
+/// A request, and when it came to be parsed. Whoever answers it borrows it: what waits is moved, and this is large.
+#[derive(Debug)]
+struct Asked<'a> {
+    parsed: Result<Parsed, InvalidRequest>,
+    request_id: &'a str,
+    moment: Moment,
+}
+
+impl<'a> Asked<'a> {
+    /// Parses a request that is made now.
+    fn now(message: Message<'a>) -> Self {
+        let (moment, request_id) = (Moment::now(), message.request_id);
+        Self { parsed: parse::request(message, moment.seconds()), request_id, moment }
+    }
 }
 
 impl Terms {
@@ -104,7 +120,8 @@ impl Authorize {
         let mut plain = Vec::new();
         let read = protobuf::read::<pb::AuthorizeRequest, _>(request.get_ref(), &mut plain, Message::read);
         let mut answer = Encoded::with_room_for(1);
-        let decided = self.authorize_one(read?, &terms, &mut answer.writer()).await;
+        let asked = Asked::now(read?);
+        let decided = self.authorize_one(&asked, &terms, &mut answer.writer()).await;
         decided.inspect_err(|error| {
             self.decisions.failed(error.failure());
             span::failed(error.failure());
@@ -132,7 +149,7 @@ impl Authorize {
             }
             let mut writer = results.writer();
             let result = writer.open(1);
-            self.authorize_next(message, &terms, &mut writer).await;
+            self.authorize_next(&Asked::now(message), &terms, &mut writer).await;
             writer.close(result);
         }
         Ok(results)
@@ -145,48 +162,45 @@ impl Authorize {
         let mut answer = Encoded::with_room_for(1);
         let mut writer = answer.writer();
         match self.admit() {
-            Ok(_slot) => self.authorize_next(message, terms, &mut writer).await,
+            Ok(_slot) => self.authorize_next(&Asked::now(message), terms, &mut writer).await,
             Err(shed) => write_error(&mut writer, shed, message.request_id),
         }
         Ok(answer)
     }
 
     /// Answers one request of several: writes the fields of its result, which are the same of a batch and of a stream.
-    async fn authorize_next(&self, message: Message<'_>, terms: &Terms, writer: &mut Writer<'_>) {
-        let request_id = message.request_id;
+    async fn authorize_next(&self, asked: &Asked<'_>, terms: &Terms, writer: &mut Writer<'_>) {
         let response = writer.open(1);
-        match self.authorize_one(message, terms, writer).await {
+        match self.authorize_one(asked, terms, writer).await {
             Ok(()) => writer.close(response),
             Err(error) => {
                 self.decisions.failed(error.failure());
                 writer.take_back(response);
-                write_error(writer, error, request_id);
+                write_error(writer, error, asked.request_id);
             }
         }
     }
 
-    /// Parses, decides, records, counts and renders one request. Where there is no decision, nothing is written.
+    /// Decides, records, counts and renders one request. Where there is no decision, nothing is written.
     async fn authorize_one(
         &self,
-        message: Message<'_>,
+        asked: &Asked<'_>,
         terms: &Terms,
         writer: &mut Writer<'_>,
     ) -> Result<(), CallError> {
-        let moment = Moment::now();
+        let Asked { parsed, request_id, moment } = asked;
         let mut buffer = Uuid::encode_buffer();
-        let decision_id: &str = clock::decision_id(&moment).hyphenated().encode_lower(&mut buffer);
-        let request_id = message.request_id;
+        let decision_id: &str = clock::decision_id(moment).hyphenated().encode_lower(&mut buffer);
         let origin = Origin {
             rpc: terms.rpc,
             decision_id,
             request_id,
             peer: &terms.peer,
             trace: terms.trace.clone(),
-            moment,
+            moment: *moment,
         };
-        let parsed = parse::request(message, moment.seconds());
         let entry = self.log.entry(origin, parsed.as_ref().ok().map(|parsed| &parsed.request));
-        let decided = match &parsed {
+        let decided = match parsed {
             Ok(parsed) => {
                 let decided = self.decide(&parsed.request, terms, moment.instant.into()).await;
                 decided.map(|response| (response, parsed.explain))

@@ -1,11 +1,12 @@
 //! How long a decision may take.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::poll_immediate;
 use http::{HeaderMap, HeaderName};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tonic::Request;
 
 use super::guard::Arrived;
@@ -38,14 +39,21 @@ pub(super) async fn in_time<T>(
     if now >= deadline {
         return Err(TooLate);
     }
-    let mut answer = pin!(answer);
-    // Nor is a timer made for it.
-    let answer = match poll_immediate(answer.as_mut()).await {
-        Some(answer) => answer,
-        None => timeout_at(deadline, answer).await.map_err(|_| TooLate)?,
-    };
-    // Nor would it notice that the evaluation took too long.
-    if is_over(deadline) { Err(TooLate) } else { Ok(answer) }
+    let (mut answer, mut overdue) = (pin!(answer), pin!(None));
+    poll_fn(|context| match answer.as_mut().poll(context) {
+        // Nor would it notice that the evaluation took too long.
+        Poll::Ready(_) if is_over(deadline) => Poll::Ready(Err(TooLate)),
+        Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+        Poll::Pending => {
+            // Made for what has to wait only.
+            if overdue.is_none() {
+                overdue.set(Some(sleep_until(deadline)));
+            }
+            let overdue = overdue.as_mut().as_pin_mut();
+            overdue.map_or(Poll::Pending, |overdue| overdue.poll(context).map(|()| Err(TooLate)))
+        }
+    })
+    .await
 }
 
 /// Whether a deadline has passed.

@@ -8,8 +8,9 @@
 use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::stream::{self, Fuse, FuturesUnordered, Stream, StreamExt as _};
 use prost::bytes::Bytes;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
@@ -40,13 +41,51 @@ pub(super) fn answers(
             None => std::future::pending().await,
         }
     };
-    let answers = requests
-        .take_until(Box::pin(told))
-        .map(move |request| answer(service.clone(), terms.clone(), request))
-        .buffer_unordered(MAX_IN_FLIGHT);
+    let requests = requests.take_until(Box::pin(told));
+    let making = requests.map(move |request| answer(service.clone(), terms.clone(), request));
+    let answers = Making { begun: making.fuse(), waiting: FuturesUnordered::new() };
     let last = move || departure.is_some_and(|departure| departure.was_told());
     let end = stream::once(async { last() }).filter_map(|was_told| ready(was_told.then(leave)));
     Box::pin(answers.chain(end))
+}
+
+/// Answers in the making.
+struct Making<S: Stream> {
+    begun: Fuse<S>,
+    /// Those that were not there at once.
+    waiting: FuturesUnordered<Pin<Box<S::Item>>>,
+}
+
+impl<S> Stream for Making<S>
+where
+    S: Stream<Item: Future> + Unpin,
+{
+    type Item = <S::Item as Future>::Output;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            // First, so that those that come and need not wait keep nobody waiting.
+            if let Poll::Ready(Some(answer)) = self.waiting.poll_next_unpin(context) {
+                return Poll::Ready(Some(answer));
+            }
+            if self.waiting.len() == MAX_IN_FLIGHT {
+                return Poll::Pending;
+            }
+            match self.begun.poll_next_unpin(context) {
+                Poll::Ready(Some(answer)) => {
+                    let mut answer = Box::pin(answer);
+                    // From the cache it is there at once: to be one of many that wait costs more than a decision.
+                    if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+                        return Poll::Ready(Some(answer));
+                    }
+                    // Polled again, there, before anybody waits for it.
+                    self.waiting.push(answer);
+                }
+                Poll::Ready(None) if self.waiting.is_empty() => return Poll::Ready(None),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
 }
 
 /// The end of a stream whose connection is told to go.

@@ -119,7 +119,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn resource_of(&self, action: ActionId) -> Resource<'a> {
-        self.policies.deciding_resource(action, &self.scene, self.verdict(action))
+        self.policies.deciding_resource(action, &self.scene, || self.verdict(action))
     }
 
     /// All resources that the action that decided touches.

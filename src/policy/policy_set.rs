@@ -101,14 +101,15 @@ impl PolicySet {
     }
 
     /// Of the resources that the call touches with an action, the first on which the verdict is that on all.
-    pub(super) fn deciding_resource<'a>(
+    pub(super) fn deciding_resource<'a, 'v>(
         &self,
         action: ActionId,
         scene: &Scene<'a>,
-        verdict: Verdict<'_>,
+        verdict: impl FnOnce() -> Verdict<'v>,
     ) -> Resource<'a> {
         let mut resources = scene.resources(action);
         if resources.len() > 1 {
+            let verdict = verdict();
             let hearing = self.hear(std::iter::once(action), scene);
             let on = |it: &Resource<'_>| self.verdict_of(hearing.ruling_on(action, Some(it)), scene);
             let is_deciding = |it: &Resource<'_>| on(it).denied() == verdict.denied();

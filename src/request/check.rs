@@ -1,6 +1,7 @@
 //! The checks of a request, field by field. Each violation is kept, so that all are told at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use super::caller::Names;
@@ -118,7 +119,7 @@ impl Check {
             Body::Summary(summary) => {
                 self.entries("body.top_level_keys", summary.top_level_keys.len());
                 for (index, key) in summary.top_level_keys.iter().enumerate().take(MAX_ENTRIES) {
-                    self.length(&format!("body.top_level_keys[{index}]"), key, MAX_VALUE_BYTES);
+                    self.length(format_args!("body.top_level_keys[{index}]"), key, MAX_VALUE_BYTES);
                 }
                 self.attributes("body.attributes", &summary.attributes);
             }
@@ -127,8 +128,9 @@ impl Check {
 
     /// Tells the address.
     pub(super) fn context(&mut self, context: &Context) -> Option<IpAddr> {
-        let address = context.source_ip.parse().ok();
-        if !context.source_ip.is_empty() && address.is_none() {
+        let told = Some(context.source_ip.as_str()).filter(|told| !told.is_empty());
+        let address = told.and_then(|told| told.parse().ok());
+        if told.is_some() && address.is_none() {
             self.violation("context.source_ip", "expected an IPv4 or IPv6 address");
         }
         self.length("context.region", &context.region, MAX_ID_BYTES);
@@ -136,7 +138,7 @@ impl Check {
         for key in DERIVED_KEYS {
             if context.attributes.contains_key(key) {
                 self.violation(
-                    &format!("context.attributes[{key}]"),
+                    format_args!("context.attributes[{key}]"),
                     "expected no value for a key that this service derives itself",
                 );
             }
@@ -144,7 +146,7 @@ impl Check {
         let enterprise_projects = context.attributes.get(ENTERPRISE_PROJECT).map_or(0, Vec::len);
         if enterprise_projects > 1 {
             // Two values would be two readings of where the call goes.
-            self.violation(&format!("context.attributes[{ENTERPRISE_PROJECT}]"), "expected one value");
+            self.violation(format_args!("context.attributes[{ENTERPRISE_PROJECT}]"), "expected one value");
         }
         address
     }
@@ -152,12 +154,11 @@ impl Check {
     fn attributes(&mut self, field: &str, attributes: &BTreeMap<String, Vec<String>>) {
         self.entries(field, attributes.len());
         for (key, values) in attributes.iter().take(MAX_ENTRIES) {
-            let shown: String = key.chars().take(64).collect();
-            let field = format!("{field}[{shown}]");
-            self.length(&field, key, MAX_VALUE_BYTES);
-            self.entries(&field, values.len());
+            let field = format_args!("{field}[{key:.64}]");
+            self.length(field, key, MAX_VALUE_BYTES);
+            self.entries(field, values.len());
             for value in values.iter().take(MAX_ENTRIES) {
-                self.length(&field, value, MAX_VALUE_BYTES);
+                self.length(field, value, MAX_VALUE_BYTES);
             }
         }
     }
@@ -165,33 +166,34 @@ impl Check {
     fn ids(&mut self, field: &str, ids: &[String]) {
         self.entries(field, ids.len());
         for (index, id) in ids.iter().enumerate().take(MAX_ENTRIES) {
-            self.required(&format!("{field}[{index}]"), id, MAX_ID_BYTES);
+            self.required(format_args!("{field}[{index}]"), id, MAX_ID_BYTES);
         }
     }
 
-    fn required(&mut self, field: &str, text: &str, max_bytes: usize) {
+    fn required(&mut self, field: impl fmt::Display + Copy, text: &str, max_bytes: usize) {
         if text.is_empty() {
             self.violation(field, "expected a value");
         }
         self.length(field, text, max_bytes);
     }
 
-    fn length(&mut self, field: &str, text: &str, max_bytes: usize) {
+    fn length(&mut self, field: impl fmt::Display, text: &str, max_bytes: usize) {
         if text.len() > max_bytes {
             self.violation(field, format!("expected at most {max_bytes} bytes, found {}", text.len()));
         }
     }
 
-    fn entries(&mut self, field: &str, found: usize) {
+    fn entries(&mut self, field: impl fmt::Display, found: usize) {
         if found > MAX_ENTRIES {
             self.violation(field, format!("expected at most {MAX_ENTRIES} entries, found {found}"));
         }
     }
 
-    fn violation(&mut self, field: &str, description: impl Into<String>) {
+    /// The field's name is written only here, for nearly every request has no violation.
+    fn violation(&mut self, field: impl fmt::Display, description: impl Into<String>) {
         if self.violations.len() == MAX_VIOLATIONS {
             return;
         }
-        self.violations.push(FieldViolation { field: field.to_owned(), description: description.into() });
+        self.violations.push(FieldViolation { field: field.to_string(), description: description.into() });
     }
 }

@@ -65,14 +65,21 @@ impl<'a> Writer<'a> {
     /// Ends a message.
     pub(in crate::grpc) fn close(&mut self, Opened { start, .. }: Opened) {
         let end = self.0.len();
-        let length = Varint::of(number(end.saturating_sub(start)));
-        let more = length.bytes().len() - 1;
-        if more > 0 {
-            self.0.resize(end + more, 0);
-            self.0.copy_within(start..end, start + more);
+        match (short(number(end.saturating_sub(start))), self.0.get_mut(start - 1)) {
+            (Some(length), Some(place)) => *place = length,
+            _ => self.close_long(start, end),
         }
-        let place = self.0.iter_mut().skip(start - 1);
-        place.zip(length.bytes()).for_each(|(place, byte)| *place = *byte);
+    }
+
+    fn close_long(&mut self, start: usize, end: usize) {
+        let length = Varint::of(number(end - start));
+        let length = length.bytes();
+        let moved = start - 1 + length.len();
+        self.0.resize(end + moved - start, 0);
+        self.0.copy_within(start..end, moved);
+        if let Some(place) = self.0.get_mut(start - 1..moved) {
+            place.copy_from_slice(length);
+        }
     }
 
     /// Takes back a message, with what was written of it.
@@ -97,11 +104,16 @@ impl<'a> Writer<'a> {
     }
 
     fn varint(&mut self, number: u64) {
-        match u8::try_from(number) {
-            Ok(short) if short < 0x80 => self.0.push(short),
-            _ => self.0.extend_from_slice(Varint::of(number).bytes()),
+        match short(number) {
+            Some(byte) => self.0.push(byte),
+            None => self.0.extend_from_slice(Varint::of(number).bytes()),
         }
     }
+}
+
+/// A number that is one byte, as nearly all are.
+fn short(number: u64) -> Option<u8> {
+    u8::try_from(number).ok().filter(|byte| *byte < 0x80)
 }
 
 /// A message that is being written: where its key is, and where its fields begin.
