@@ -74,7 +74,7 @@ fn loads(subject: Subject) -> &'static [Load] {
     match subject {
         Subject::Stock | Subject::SameBuild => &[MANY, CHECK, ONE],
         Subject::Real => &[MANY, CHECK, ONE, BATCHES, STREAMS],
-        Subject::WithoutLog => &[MANY, CHECK],
+        Subject::WithoutLog => &[MANY, CHECK, BATCHES, STREAMS],
     }
 }
 

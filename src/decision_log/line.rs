@@ -24,7 +24,10 @@ impl Line {
     }
 
     /// Adds text that has nothing to escape, such as a time.
-    #[expect(clippy::inline_always, reason = "copies a name of known length in two instructions, and else calls for it")]
+    #[expect(
+        clippy::inline_always,
+        reason = "copies a name of known length in two instructions, and else calls for it"
+    )]
     #[inline(always)]
     pub(super) fn plain(&mut self, before: &str, text: &[u8]) {
         self.0.reserve(before.len() + text.len() + 2);
