@@ -75,7 +75,7 @@
 //! | [`traces`] | otlp |
 //! | [`otlp`] | nothing of ours |
 //!
-//! The first four are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
+//! The first four, and [`bytes`], are the pure core: no runtime, no files, no environment, no clock. A test holds the `use` lines
 //! against this table.
 
 pub mod bytes;

@@ -196,7 +196,7 @@ const UUID_DASHES: [usize; 4] = [8, 13, 18, 23];
 /// Whether a value is itself to whoever reads it. Databases trim spaces, readers of URLs drop control characters, people
 /// don't see what has no width, and a UUID is the same in any spelling.
 fn has_one_reading(value: &str) -> bool {
-    if is_usual_uuid(value.as_bytes()) {
+    if looks_usual(value.as_bytes()) {
         return true;
     }
     let is_hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}');
@@ -205,9 +205,9 @@ fn has_one_reading(value: &str) -> bool {
     is_visible && !is_uuid(value.as_bytes())
 }
 
-/// Whether a value is a UUID in its usual form, or no UUID at all: small digits and dashes, in groups of 8-4-4-4-12 or, as
-/// projects have them, without a break. Nearly all values are like this.
-fn is_usual_uuid(value: &[u8]) -> bool {
+/// Whether a value looks like nearly all do: small digits, in groups of 8-4-4-4-12 or, as projects have them, without a break.
+/// With more dashes than that it is no UUID, and has one reading too. `false` says nothing.
+fn looks_usual(value: &[u8]) -> bool {
     let is_dash = |place: &usize| value.get(*place) == Some(&b'-');
     let is_grouped = match value.len() {
         UUID_DIGITS => true,

@@ -18,7 +18,7 @@ pub(super) struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    /// The segments, or `None` if there are more than any route has, or longer ones than any API reads.
+    /// The segments, or `None` if there are more than any route has, or the path is longer than any API reads.
     pub(super) fn of(path: &CanonicalPath<'a>) -> Option<Self> {
         let mut segments = Self::none(path.as_str().strip_prefix('/')?);
         let mut end = 0;
@@ -171,6 +171,15 @@ mod tests {
         }
         let segments = Segments::plain("/v1/p/s?x").unwrap();
         assert_eq!([0, 1, 2, 3].map(|index| segments.get(index)), [Some("v1"), Some("p"), Some("s"), None]);
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_its_ends_can_tell() {
+        for (bytes, is_told) in [(65_535, true), (65_536, false)] {
+            let target = format!("/{}", "a".repeat(bytes));
+            assert_eq!(Segments::plain(&target).is_some(), is_told, "{bytes}");
+            assert_eq!(carefully(&target).is_some(), is_told, "{bytes}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Line {
     /// Adds text that has nothing to escape, such as a time.
     #[expect(
         clippy::inline_always,
-        reason = "copies a name of known length in two instructions, and else calls for it"
+        reason = "a name of known length is copied in two instructions; in a function of its own, by a call"
     )]
     #[inline(always)]
     pub(super) fn plain(&mut self, before: &str, text: &[u8]) {
@@ -38,7 +38,7 @@ impl Line {
     }
 
     /// Adds text, in quotes.
-    #[expect(clippy::inline_always, reason = "as above")]
+    #[expect(clippy::inline_always, reason = "as for `plain`")]
     #[inline(always)]
     pub(super) fn text(&mut self, before: &str, text: &str) {
         if is_plain(text) {

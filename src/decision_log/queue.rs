@@ -11,11 +11,13 @@ use tokio::sync::Notify;
 
 /// The bytes of a chunk, unless one line is longer.
 const CHUNK_BYTES: usize = 64 * 1_024;
-/// How long lines gather. Who decides shares a core with the writer, which is to take a turn after hundreds of records and not
-/// after each hundred: of those calls, that would be what the slowest hundredth is made of.
-const LINGER: Duration = Duration::from_millis(50);
-/// The chunks that are full when lines gather no longer.
+/// How long lines gather. The writer's turn holds up the calls on its core: after each hundred records, it would be their slowest
+/// hundredth.
+const LINGER: Duration = Duration::from_millis(25);
+/// The full chunks with which lines gather no longer.
 const GATHERED_CHUNKS: usize = 4;
+/// The chunks whose memory is kept: the full ones, and the one that is being filled.
+const SPARE_CHUNKS: usize = GATHERED_CHUNKS + 1;
 
 /// Whole lines.
 #[derive(Debug, Default)]
@@ -91,9 +93,11 @@ impl State {
                 chunk.records += 1;
             }
             None => {
-                let mut bytes = self.spare.pop().unwrap_or_default();
+                // A longer line has memory of its own, which is not kept.
+                let spare = if line.len() > CHUNK_BYTES { None } else { self.spare.pop() };
+                let mut bytes = spare.unwrap_or_default();
                 // One that grows would be copied again and again.
-                bytes.reserve(CHUNK_BYTES.max(line.len()));
+                bytes.reserve_exact(CHUNK_BYTES.max(line.len()));
                 bytes.extend_from_slice(line);
                 self.chunks.push_back(Chunk { bytes, records: 1 });
             }
@@ -180,7 +184,7 @@ impl Queue {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_sub(bytes.len());
         state.records = state.records.saturating_sub(records);
-        if state.spare.len() <= GATHERED_CHUNKS && bytes.capacity() == CHUNK_BYTES {
+        if state.spare.len() < SPARE_CHUNKS && bytes.len() <= CHUNK_BYTES {
             bytes.clear();
             state.spare.push(bytes);
         }

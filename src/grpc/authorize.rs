@@ -63,7 +63,7 @@ pub(super) struct Terms {
     patience: Patience,
 }
 
-/// A request, and when it came to be parsed. Whoever answers it borrows it: what waits is moved, and this is large.
+/// A request, and when it came to be parsed. Whoever answers it borrows it: a future keeps what it is given, and is moved.
 #[derive(Debug)]
 struct Asked<'a> {
     parsed: Result<Parsed, InvalidRequest>,

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
@@ -41,16 +41,18 @@ pub(super) async fn in_time<T>(
     }
     let (mut answer, mut overdue) = (pin!(answer), pin!(None));
     poll_fn(|context| match answer.as_mut().poll(context) {
-        // Nor would it notice that the evaluation took too long.
+        // Nor would a timer notice that the evaluation took too long.
         Poll::Ready(_) if is_over(deadline) => Poll::Ready(Err(TooLate)),
         Poll::Ready(answer) => Poll::Ready(Ok(answer)),
         Poll::Pending => {
-            // Made for what has to wait only.
+            // Made only for what has to wait.
             if overdue.is_none() {
                 overdue.set(Some(sleep_until(deadline)));
             }
-            let overdue = overdue.as_mut().as_pin_mut();
-            overdue.map_or(Poll::Pending, |overdue| overdue.poll(context).map(|()| Err(TooLate)))
+            if let Some(overdue) = overdue.as_mut().as_pin_mut() {
+                ready!(overdue.poll(context));
+            }
+            Poll::Ready(Err(TooLate))
         }
     })
     .await

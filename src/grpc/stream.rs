@@ -20,8 +20,7 @@ use super::departure::Departure;
 use super::protobuf::Encoded;
 use super::status::CallError;
 
-/// The most requests of a stream that are in the making at once. Decisions from the cache need one; the others are for those
-/// that wait for a store.
+/// The most requests of a stream that wait at once, for a store or for a place in the log: then no more are read.
 const MAX_IN_FLIGHT: usize = 32;
 
 /// What a caller gets.
@@ -74,11 +73,11 @@ where
             match self.begun.poll_next_unpin(context) {
                 Poll::Ready(Some(answer)) => {
                     let mut answer = Box::pin(answer);
-                    // From the cache it is there at once: to be one of many that wait costs more than a decision.
+                    // From the cache it is there at once, and needs no place among those that wait.
                     if let Poll::Ready(answer) = answer.as_mut().poll(context) {
                         return Poll::Ready(Some(answer));
                     }
-                    // Polled again, there, before anybody waits for it.
+                    // The next turn of the loop polls it there, so that its own waker is the one that counts.
                     self.waiting.push(answer);
                 }
                 Poll::Ready(None) if self.waiting.is_empty() => return Poll::Ready(None),

@@ -128,10 +128,12 @@ impl Check {
 
     /// Tells the address.
     pub(super) fn context(&mut self, context: &Context) -> Option<IpAddr> {
-        let told = Some(context.source_ip.as_str()).filter(|told| !told.is_empty());
-        let address = told.and_then(|told| told.parse().ok());
-        if told.is_some() && address.is_none() {
-            self.violation("context.source_ip", "expected an IPv4 or IPv6 address");
+        let mut address = None;
+        if !context.source_ip.is_empty() {
+            address = context.source_ip.parse().ok();
+            if address.is_none() {
+                self.violation("context.source_ip", "expected an IPv4 or IPv6 address");
+            }
         }
         self.length("context.region", &context.region, MAX_ID_BYTES);
         self.attributes("context.attributes", &context.attributes);

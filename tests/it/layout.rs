@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// The modules without I/O, runtime, environment or clock.
-const PURE: [&str; 4] = ["catalog", "decision", "policy", "request"];
+const PURE: [&str; 5] = ["bytes", "catalog", "decision", "policy", "request"];
 const IMPURE: [&str; 12] = [
     "tokio",
     "tonic",

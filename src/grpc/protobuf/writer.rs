@@ -64,16 +64,15 @@ impl<'a> Writer<'a> {
 
     /// Ends a message.
     pub(in crate::grpc) fn close(&mut self, Opened { start, .. }: Opened) {
-        let end = self.0.len();
-        match (short(number(end.saturating_sub(start))), self.0.get_mut(start - 1)) {
-            (Some(length), Some(place)) => *place = length,
-            _ => self.close_long(start, end),
+        let len = number(self.0.len().saturating_sub(start));
+        match short(len) {
+            Some(length) => self.0.iter_mut().skip(start - 1).take(1).for_each(|place| *place = length),
+            None => self.close_long(start, &Varint::of(len)),
         }
     }
 
-    fn close_long(&mut self, start: usize, end: usize) {
-        let length = Varint::of(number(end - start));
-        let length = length.bytes();
+    fn close_long(&mut self, start: usize, length: &Varint) {
+        let (end, length) = (self.0.len(), length.bytes());
         let moved = start - 1 + length.len();
         self.0.resize(end + moved - start, 0);
         self.0.copy_within(start..end, moved);
