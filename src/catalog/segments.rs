@@ -85,7 +85,7 @@ impl<'a> Segments<'a> {
 
     /// Whether the last segment ends with a format. No published literal does.
     pub(super) fn has_format(&self) -> bool {
-        self.path.ends_with(".json") || self.path.ends_with(".xml")
+        matches!(self.path.as_bytes(), [.., b'.', b'j', b's', b'o', b'n'] | [.., b'.', b'x', b'm', b'l'])
     }
 
     /// One of them, as received: percent-encoding is kept.
@@ -141,8 +141,17 @@ const EACH: u64 = u64::MAX / 0xff;
 /// A text in words, the first byte lowest, and zeros behind its end.
 fn words(text: &[u8]) -> impl Iterator<Item = u64> {
     let (whole, rest) = text.as_chunks::<WORD>();
-    let last = rest.iter().rev().fold(0, |word, byte| word << u8::BITS | u64::from(*byte));
+    let last = match text.last_chunk() {
+        // The bytes before the rest were in a whole word.
+        Some(last) => u64::from_le_bytes(*last).unbounded_shr(bits(WORD - rest.len())),
+        None => rest.iter().rev().fold(0, |word, byte| word << u8::BITS | u64::from(*byte)),
+    };
     whole.iter().map(|word| u64::from_le_bytes(*word)).chain([last])
+}
+
+/// The bits of a few bytes.
+fn bits(bytes: usize) -> u32 {
+    u32::try_from(bytes).map_or(u64::BITS, |bytes| bytes * u8::BITS)
 }
 
 /// Of the bytes of a word of ASCII, the top bits of those that are slashes.

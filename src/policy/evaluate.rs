@@ -104,11 +104,15 @@ impl<'a> Evaluation<'a> {
     #[must_use]
     pub fn deciding_statements(&self) -> Statements<'_> {
         let denied = self.denied_action();
-        let required = self.scene.call.operation.actions.iter().copied();
-        let deciding = required.filter(move |action| denied.is_none_or(|denied| denied == *action));
-        let mut statements: Statements<'_> =
-            deciding.filter_map(|action| self.verdict(action).statement()).collect();
-        statements.dedup();
+        let mut statements = Statements::new();
+        for action in &self.scene.call.operation.actions {
+            if denied.is_none_or(|denied| denied == *action)
+                && let Some(statement) = self.verdict(*action).statement()
+                && statements.last() != Some(&statement)
+            {
+                statements.push(statement);
+            }
+        }
         statements
     }
 
