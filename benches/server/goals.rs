@@ -192,13 +192,7 @@ fn over_grpc(it: &Findings) -> Vec<Goal> {
         let what = |text: &str| format!("{method}: {text}");
         let cost = at(at(&it.server, "cost_of_the_log"), method).as_f64();
         goals.extend([
-            Goal::at_most(
-                5,
-                what("instructions to the same-build null's, decoded in place"),
-                1.12,
-                "×",
-                it.to_null(method),
-            ),
+            Goal::at_most(5, what("instructions to the same-build null's"), 1.06, "×", it.to_null(method)),
             Goal::at_most(
                 6,
                 what("CPU to the stock null's, 4×25"),
