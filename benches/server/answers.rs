@@ -61,7 +61,7 @@ pub(super) fn read(method: Method, message: &[u8]) -> Outcome<Vec<(Answer, Optio
     Ok(match method {
         Method::Authorize => vec![(authorized(&Authorized::decode(message)?)?, None)],
         Method::Check => vec![(checked(&Checked::decode(message)?)?, None)],
-        Method::Batch => {
+        Method::Batch(_) => {
             let results = Several::decode(message)?.results;
             results.into_iter().map(|result| Ok((single(result)?.0, None))).collect::<Outcome<_>>()?
         }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::Outcome;
 use super::histogram::Histogram;
-use super::plan::{Load, Method};
+use super::plan::{BATCH, Load, Method};
 use super::receive::whole;
 use super::workload::Workload;
 
@@ -45,7 +45,7 @@ impl Client {
 
     /// Sends messages of a batch each, several at once, and sees to it that each is answered.
     pub(super) async fn send_all(&self, messages: impl Iterator<Item = Bytes>) -> Outcome<()> {
-        let (messages, head) = (RefCell::new(messages), self.head(Method::Batch)?);
+        let (messages, head) = (RefCell::new(messages), self.head(Method::Batch(BATCH))?);
         let worker = async |connection: &SendRequest<Bytes>| {
             loop {
                 let Some(message) = messages.borrow_mut().next() else { return Outcome::Ok(()) };
@@ -66,7 +66,7 @@ impl Client {
                     self.connections.iter().map(|connection| run.stream(connection, load.in_flight));
                 try_join_all(streams).await?;
             }
-            Method::Authorize | Method::Check | Method::Batch => {
+            Method::Authorize | Method::Check | Method::Batch(_) => {
                 let workers = (0..load.in_flight).flat_map(|_| &self.connections);
                 try_join_all(workers.map(|connection| run.call(connection))).await?;
             }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Outcome;
+use super::plan::{BATCH, Method};
 use super::subject::Subject;
 
 /// What the benches left, as far as they ran.
@@ -67,20 +68,22 @@ impl Findings {
     }
 
     /// A figure of the server bench, of `serve` with a log.
-    fn served(&self, method: &str, is_alone: bool, figure: &str) -> Option<f64> {
+    fn served(&self, method: Method, is_alone: bool, figure: &str) -> Option<f64> {
         let mut loads = at(&self.server, "loads").as_array()?.iter();
         let load = loads.find(|load| {
             *at(load, "server") == Subject::Real.name()
-                && *at(load, "method") == method
+                && *at(load, "method") == method.name()
+                && *at(load, "decisions") == method.decisions()
                 && (*at(load, "connections") == 1) == is_alone
         });
         load?.get(figure)?.as_f64()
     }
 
     /// Instructions of a call, to those of the null server of the same build.
-    fn to_null(&self, method: &str) -> Option<f64> {
+    fn to_null(&self, method: Method) -> Option<f64> {
         let of = |subject: Subject| {
-            let count = find(&self.server_instructions, &[("server", subject.name()), ("method", method)]);
+            let count =
+                find(&self.server_instructions, &[("server", subject.name()), ("method", method.name())]);
             count?.get("instructions")?.as_f64()
         };
         Some(of(Subject::Real)? / of(Subject::SameBuild)?)
@@ -188,9 +191,9 @@ fn in_process(it: &Findings) -> Vec<Goal> {
 
 fn over_grpc(it: &Findings) -> Vec<Goal> {
     let mut goals = Vec::new();
-    for method in ["Authorize", "Check"] {
-        let what = |text: &str| format!("{method}: {text}");
-        let cost = at(at(&it.server, "cost_of_the_log"), method).as_f64();
+    for method in [Method::Authorize, Method::Check] {
+        let what = |text: &str| format!("{}: {text}", method.name());
+        let cost = at(at(&it.server, "cost_of_the_log"), method.name()).as_f64();
         goals.extend([
             Goal::at_most(5, what("instructions to the same-build null's"), 1.06, "×", it.to_null(method)),
             Goal::at_most(
@@ -211,13 +214,14 @@ fn over_grpc(it: &Findings) -> Vec<Goal> {
             Goal::at_most(13, what("CPU with the decision log to that without"), 1.15, "×", cost),
         ]);
     }
-    for method in ["BatchAuthorize", "StreamAuthorize"] {
+    for method in [Method::Batch(BATCH), Method::Stream] {
         let time = it.served(method, false, "cpu_nanoseconds").map(|nanoseconds| nanoseconds / 1e3);
         let ratio = it.served(method, false, "cpu_ratio").map(f64::recip);
-        goals.push(Goal::at_most(8, format!("{method}: CPU of a decision"), 2.0, "µs", time));
-        goals.push(Goal::at_least(8, format!("{method}: stock null's CPU of a call to it"), 10.0, ratio));
+        let what = |text: &str| format!("{}: {text}", method.name());
+        goals.push(Goal::at_most(8, what("CPU of a decision"), 2.0, "µs", time));
+        goals.push(Goal::at_least(8, what("stock null's CPU of a call to it"), 10.0, ratio));
     }
-    let alone = |figure| it.served("Authorize", true, figure);
+    let alone = |figure| it.served(Method::Authorize, true, figure);
     goals.push(Goal::at_most(9, "Authorize: p50 to the stock null's, 1×1", 1.05, "×", alone("p50_ratio")));
     goals.push(Goal::at_most(9, "Authorize: p99 to the stock null's, 1×1", 1.15, "×", alone("p99_ratio")));
     goals

@@ -1,7 +1,7 @@
 //! Instructions of a call, which are the same on a busy machine: valgrind counts those of the server, the load generator runs
 //! beside it. Two runs that differ in the number of calls only: what is left of their difference is the calls'.
 
-use super::plan::{Load, Method, Plan};
+use super::plan::{BATCH, Load, Method, Plan};
 use super::process::LoadGenerator;
 use super::subject::{Site, Subject, Under};
 use super::{Outcome, progress};
@@ -28,7 +28,7 @@ pub(super) fn count() -> Outcome<Vec<Count>> {
             counts.push(of(&site, subject, method)?);
         }
     }
-    for method in [Method::Batch, Method::Stream] {
+    for method in [Method::Batch(BATCH), Method::Stream] {
         counts.push(of(&site, Subject::Real, method)?);
     }
     Ok(counts)
@@ -36,7 +36,7 @@ pub(super) fn count() -> Outcome<Vec<Count>> {
 
 fn of(site: &Site, subject: Subject, method: Method) -> Outcome<Count> {
     progress(&format!("instructions of {} in {}", method.name(), subject.name()));
-    let scale = if method == Method::Batch { 10 } else { 1 };
+    let scale = if method == Method::Batch(BATCH) { 10 } else { 1 };
     let (few, many) = (FEW / scale, MANY / scale);
     let difference =
         instructions(site, subject, method, many)?.saturating_sub(instructions(site, subject, method, few)?);

@@ -19,7 +19,7 @@ pub(super) fn run(plan: &str) -> Outcome<()> {
     runtime.block_on(async {
         let count = |load: &Load| match load.method {
             // They need more requests than they make calls, and go around instead.
-            Method::Batch => 0,
+            Method::Batch(_) => 0,
             _ => load.warm_up + load.calls,
         };
         // A thousand at least, so that a short load has the whole mix.

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// A method that is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Method {
     /// `Authorize`
     Authorize,
     /// Envoy's `Check`
     Check,
-    /// `BatchAuthorize`, of [`BATCH`] requests
-    Batch,
+    /// `BatchAuthorize`, of so many requests
+    Batch(usize),
     /// `StreamAuthorize`
     Stream,
 }
 
-/// The requests of a batch.
+/// The requests of a batch, where it is not the batch that grows.
 pub(super) const BATCH: usize = 50;
 
 impl Method {
@@ -25,7 +25,7 @@ impl Method {
         match self {
             Self::Authorize => "Authorize",
             Self::Check => "Check",
-            Self::Batch => "BatchAuthorize",
+            Self::Batch(_) => "BatchAuthorize",
             Self::Stream => "StreamAuthorize",
         }
     }
@@ -34,7 +34,7 @@ impl Method {
         match self {
             Self::Authorize => "/ecs.authz.v1.AuthorizationService/Authorize",
             Self::Check => "/envoy.service.auth.v3.Authorization/Check",
-            Self::Batch => "/ecs.authz.v1.AuthorizationService/BatchAuthorize",
+            Self::Batch(_) => "/ecs.authz.v1.AuthorizationService/BatchAuthorize",
             Self::Stream => "/ecs.authz.v1.AuthorizationService/StreamAuthorize",
         }
     }
@@ -43,7 +43,7 @@ impl Method {
     pub(super) const fn decisions(self) -> usize {
         match self {
             Self::Authorize | Self::Check | Self::Stream => 1,
-            Self::Batch => BATCH,
+            Self::Batch(requests) => requests,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::instructions::Count;
-use super::plan::Method;
+use super::plan::{Load, Method};
 use super::policies;
 use super::rounds::{Body, Rounds, Sample, Series, Sizes, median, ratio};
 use super::subject::{Subject, server_program};
@@ -47,8 +47,12 @@ impl Line {
     }
 
     fn load(&self) -> String {
-        let load = self.series.load;
-        format!("{} {}×{}", load.method.name(), load.connections, load.in_flight)
+        let Load { method, connections, in_flight, .. } = self.series.load;
+        let of = match method {
+            Method::Batch(requests) => format!(" of {requests}"),
+            Method::Authorize | Method::Check | Method::Stream => String::new(),
+        };
+        format!("{}{of} {connections}×{in_flight}", method.name())
     }
 }
 
@@ -64,7 +68,7 @@ fn cost_of_the_log(rounds: &Rounds, method: Method) -> Option<f64> {
 /// For people.
 pub(super) fn table(rounds: &Rounds, sizes: Sizes) -> String {
     let mut table = format!(
-        "{} rounds, {} principals; medians of a decision, and ratios to the stock null server\n\n{:<26}{:<20}",
+        "{} rounds, {} principals; medians of a decision, and ratios to the stock null server\n\n{:<29}{:<20}",
         sizes.rounds, sizes.principals, "load", "server"
     );
     // INVARIANT: writing to a string does not fail.
@@ -73,7 +77,7 @@ pub(super) fn table(rounds: &Rounds, sizes: Sizes) -> String {
     }
     table.push('\n');
     for line in lines(rounds) {
-        let _infallible = write!(table, "{:<26}{:<20}", line.load(), line.series.subject.name());
+        let _infallible = write!(table, "{:<29}{:<20}", line.load(), line.series.subject.name());
         for (nanoseconds, ratio) in
             [(line.cpu, line.cpu_ratio), (line.p50, line.p50_ratio), (line.p99, line.p99_ratio)]
         {
@@ -112,7 +116,7 @@ fn compared(rounds: &Rounds) -> (usize, usize) {
 /// All figures of each load, by load.
 fn lines(rounds: &Rounds) -> Vec<Line> {
     let mut lines: Vec<Line> = rounds.series.iter().map(|series| Line::new(series, rounds)).collect();
-    lines.sort_by_key(|line| (line.series.load.connections == 1, line.series.load.method as u8));
+    lines.sort_by_key(|line| (line.series.load.connections == 1, line.series.load.method));
     lines
 }
 
@@ -121,7 +125,7 @@ pub(super) fn json(rounds: &Rounds, sizes: Sizes) -> Outcome<Value> {
     let line = |line: Line| {
         let load = line.series.load;
         json!({
-            "server": line.series.subject.name(), "method": load.method.name(),
+            "server": line.series.subject.name(), "method": load.method.name(), "decisions": load.method.decisions(),
             "connections": load.connections, "in_flight": load.in_flight,
             "cpu_nanoseconds": line.cpu, "cpu_ratio": line.cpu_ratio,
             "p50_nanoseconds": line.p50, "p50_ratio": line.p50_ratio,

@@ -2,7 +2,7 @@
 
 use std::env;
 
-use super::plan::{Load, Method, Outcomes, Plan};
+use super::plan::{BATCH, Load, Method, Outcomes, Plan};
 use super::policies;
 use super::process::{LoadGenerator, Spinners};
 use super::subject::{Site, Subject, Under};
@@ -12,8 +12,13 @@ const MANY: Load =
     Load { method: Method::Authorize, connections: 4, in_flight: 25, warm_up: 2_000, calls: 20_000 };
 const ONE: Load = Load { connections: 1, in_flight: 1, calls: 5_000, ..MANY };
 const CHECK: Load = Load { method: Method::Check, ..MANY };
-const BATCHES: Load = Load { method: Method::Batch, warm_up: 100, calls: 1_000, ..MANY };
+const BATCHES: Load = batches(BATCH);
 const STREAMS: Load = Load { method: Method::Stream, calls: 50_000, ..MANY };
+
+/// Batches of so many requests, and as many decisions whatever their number.
+const fn batches(requests: usize) -> Load {
+    Load { method: Method::Batch(requests), warm_up: 5_000 / requests, calls: 50_000 / requests, ..MANY }
+}
 
 /// Rounds, and principals in the cache. Both are environment variables, so that a small run takes a minute.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +79,9 @@ fn loads(subject: Subject) -> &'static [Load] {
     match subject {
         Subject::Stock | Subject::SameBuild => &[MANY, CHECK, ONE],
         Subject::Real => &[MANY, CHECK, ONE, BATCHES, STREAMS],
-        Subject::WithoutLog => &[MANY, CHECK, BATCHES, STREAMS],
+        Subject::WithoutLog => {
+            const { &[MANY, CHECK, batches(1), batches(10), BATCHES, batches(200), batches(1_000), STREAMS] }
+        }
     }
 }
 
@@ -97,13 +104,17 @@ pub(super) fn measure(sizes: Sizes) -> Outcome<Rounds> {
 pub(super) fn rehearse() -> Outcome<()> {
     const PRINCIPALS: usize = 200;
     let site = Site::new(PRINCIPALS)?;
-    let mut rounds =
-        Rounds::under(|load| Load { in_flight: load.in_flight.min(4), warm_up: 10, calls: 100, ..load });
+    let mut rounds = Rounds::under(|load| Load {
+        in_flight: load.in_flight.min(4),
+        warm_up: 10,
+        calls: few(load),
+        ..load
+    });
     for subject in Subject::ALL {
         rounds.add(&site, subject, PRINCIPALS)?;
     }
     for Series { subject, load, samples } in &rounds.series {
-        let awaited = 110 * load.method.decisions();
+        let awaited = (load.warm_up + load.calls) * load.method.decisions();
         let is_sound = |it: &Sample| {
             let has_denials = it.outcomes.denied > 0;
             it.cpu_nanoseconds > 0.0
@@ -117,6 +128,11 @@ pub(super) fn rehearse() -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// So few calls that a rehearsal takes seconds.
+fn few(load: Load) -> usize {
+    (5_000 / load.method.decisions()).clamp(1, 100)
 }
 
 impl Rounds {
@@ -181,7 +197,7 @@ impl Series {
     pub(super) fn reference(&self) -> Load {
         match self.load.method {
             Method::Authorize | Method::Check => self.load,
-            Method::Batch | Method::Stream => MANY,
+            Method::Batch(_) | Method::Stream => MANY,
         }
     }
 }

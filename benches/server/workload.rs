@@ -72,7 +72,7 @@ impl Workload {
             Method::Check => {
                 numbered.map(|(number, parts)| messages::frame(&messages::check(parts, number))).collect()
             }
-            Method::Batch => parts.chunks_exact(BATCH).map(batch).collect(),
+            Method::Batch(requests) => parts.chunks_exact(requests).map(batch).collect(),
             Method::Stream => {
                 let request = |(number, parts)| Some(messages::authorize(parts, number));
                 let message = |it| messages::frame(&pb::StreamAuthorizeRequest { request: request(it) });
