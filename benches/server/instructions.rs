@@ -36,7 +36,7 @@ pub(super) fn count() -> Outcome<Vec<Count>> {
 
 fn of(site: &Site, subject: Subject, method: Method) -> Outcome<Count> {
     progress(&format!("instructions of {} in {}", method.name(), subject.name()));
-    let scale = if method == Method::Batch(BATCH) { 10 } else { 1 };
+    let scale = if matches!(method, Method::Batch(_)) { 10 } else { 1 };
     let (few, many) = (FEW / scale, MANY / scale);
     let difference =
         instructions(site, subject, method, many)?.saturating_sub(instructions(site, subject, method, few)?);

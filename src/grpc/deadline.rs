@@ -1,12 +1,12 @@
 //! How long a decision may take.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::{Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Request;
 
 use super::guard::Arrived;
@@ -44,18 +44,21 @@ pub(super) async fn in_time<T>(
         // Nor would a timer notice that the evaluation took too long.
         Poll::Ready(_) if is_over(deadline) => Poll::Ready(Err(TooLate)),
         Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-        Poll::Pending => {
-            // Made only for what has to wait.
-            if overdue.is_none() {
-                overdue.set(Some(sleep_until(deadline)));
-            }
-            if let Some(overdue) = overdue.as_mut().as_pin_mut() {
-                ready!(overdue.poll(context));
-            }
-            Poll::Ready(Err(TooLate))
-        }
+        Poll::Pending => poll_overdue(overdue.as_mut(), deadline, context).map(|()| Err(TooLate)),
     })
     .await
+}
+
+/// Completes at the deadline. The timer is made here, only for what has to wait: most answers never do.
+pub(super) fn poll_overdue(
+    mut timer: Pin<&mut Option<Sleep>>,
+    deadline: Instant,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    if timer.is_none() {
+        timer.set(Some(sleep_until(deadline)));
+    }
+    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(context))
 }
 
 /// Whether a deadline has passed.

@@ -15,7 +15,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use prost::bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep};
 use tonic::Status;
 use tonic::body::Body;
 use tower_layer::Layer;
@@ -123,7 +123,7 @@ where
     type Output = Result<Response<GuardedBody>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+        let this = self.project();
         let mut guarded = |answer: Response<Body>, calls: &Arc<Calls>, path: &mut Option<PathAndQuery>| {
             let (path, untaken) = (path.take(), this.untaken.take());
             answer.map(|body| GuardedBody { body: Some(body), calls: calls.clone(), path, untaken })
@@ -136,12 +136,7 @@ where
                 Poll::Ready(answer.map(|answer| guarded(answer, this.calls, this.path)))
             }
             Some(Ok(Poll::Pending)) => {
-                if this.overdue.is_none() {
-                    this.overdue.set(Some(sleep_until(*this.deadline)));
-                }
-                if let Some(overdue) = this.overdue.as_mut().as_pin_mut() {
-                    ready!(overdue.poll(context));
-                }
+                ready!(deadline::poll_overdue(this.overdue, *this.deadline, context));
                 Poll::Ready(Ok(guarded(answer(CallError::DeadlineExceeded), this.calls, this.path)))
             }
             None | Some(Err(_)) => {

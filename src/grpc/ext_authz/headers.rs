@@ -154,8 +154,8 @@ impl<'a> Headers<'a> {
 
     /// A value as text, if it is what was sent: where Envoy replaces other bytes, a `!` may have been one.
     fn plain<'v>(&self, value: &'v [u8]) -> Option<&'v str> {
-        let is_plain = bytes::all(value, |byte| byte.is_ascii_graphic() | (byte == b' '));
-        let text = str::from_utf8(value).ok().filter(|_| is_plain)?;
+        let is_plain = |_: &&str| bytes::all(value, |byte| byte.is_ascii_graphic() | (byte == b' '));
+        let text = str::from_utf8(value).ok().filter(is_plain)?;
         (self.form == Form::Raw || !text.contains('!')).then_some(text)
     }
 }

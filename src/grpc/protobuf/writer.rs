@@ -66,7 +66,11 @@ impl<'a> Writer<'a> {
     pub(in crate::grpc) fn close(&mut self, Opened { start, .. }: Opened) {
         let len = number(self.0.len().saturating_sub(start));
         match short(len) {
-            Some(length) => self.0.iter_mut().skip(start - 1).take(1).for_each(|place| *place = length),
+            Some(length) => {
+                if let Some(place) = self.0.get_mut(start - 1) {
+                    *place = length;
+                }
+            }
             None => self.close_long(start, &Varint::of(len)),
         }
     }
